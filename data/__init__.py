@@ -1,0 +1,1 @@
+"""Run files, data sets, device profiles and reports."""

@@ -1,0 +1,1 @@
+"""Everything that talks to instruments, or stands in for one."""

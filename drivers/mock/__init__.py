@@ -1,0 +1,1 @@
+"""Physics without wires: seeded models of the devices that the drivers control."""

@@ -1,0 +1,43 @@
+"""The few kinds of error a user meets. Every message says what is wrong and what to do about it."""
+
+
+class PibError(Exception):
+    """Base of all errors raised on purpose. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigurationError(PibError):
+    """The protocol, the data or the command is wrong: mend the input and try again."""
+
+    exit_code = 2
+
+
+class RunFileError(ConfigurationError):
+    """A run file or folder is missing, truncated, locked, of an unknown schema version, or not writable."""
+
+
+class DeviceError(PibError):
+    """An instrument did not do what it was asked, or was asked something it cannot do in its present state."""
+
+    exit_code = 3
+
+
+class LinkError(DeviceError):
+    """The link to an instrument, or to a running experiment, is closed, dead or silent."""
+
+
+class LimitError(PibError):
+    """A value beyond a limit was refused before anything was sent."""
+
+    exit_code = 4
+
+
+class ResponseError(DeviceError):
+    """A measured response cannot be learned from (not a number, saturated, wrong shape); the run stops safely."""
+
+
+class Cancelled(PibError):
+    """The operator interrupted a measurement; outputs have been made safe."""
+
+    exit_code = 130

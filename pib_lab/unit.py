@@ -1,0 +1,268 @@
+"""The central interface: a physical unit is a black box that takes a drive and returns a measured response.
+
+Nothing in training looks inside a unit. What a unit can do beyond the interface is said by small capabilities: an
+absent capability is an absent method, and update rules are chosen from what is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from pib_lab.errors import Cancelled
+from pib_lab.quantities import Array, Codes, Counts, Mask, Quantity
+
+State = Mapping[str, "np.ndarray[Any, Any] | str | float | int"]
+"""What a snapshot holds: arrays, and scalars or JSON texts. No pickles: a run file must be safe to open."""
+
+
+class FaultKind(IntEnum):
+    """State of one cell (memristor) or element, as a code in fault maps."""
+
+    HEALTHY = 0
+    STUCK_LOW = 1
+    STUCK_HIGH = 2
+    STUCK_BETWEEN = 3
+    OPEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpec:
+    """What a unit is, without any I/O.
+
+    `drive` has shape (n_in,), `response` any shape per sample; `parameters` are the physical ones (cells, phases).
+    `memory`: the response depends on earlier samples, so their order matters.
+    """
+
+    name: str
+    drive: Quantity
+    response: Quantity
+    parameters: Quantity
+    settle_s: float
+    memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One batch of measured responses.
+
+    values: (batch, *response.shape) in the response's unit; saturated: same shape, True where the reading was clipped
+    by the instrument; passes: sample vectors sent through the unit; started_s, ended_s: on the unit's own clock.
+    """
+
+    values: Array
+    saturated: Mask
+    passes: int
+    started_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SafeReport:
+    """What `make_safe` achieved: outputs commanded off *and read back* off, and those that could not be confirmed."""
+
+    unit: str
+    confirmed: tuple[str, ...]
+    not_confirmed: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def safe(self) -> bool:
+        """True when every output was read back off."""
+        return not self.not_confirmed
+
+
+@dataclass
+class CancelToken:
+    """Set by an operator or a signal handler; long measurements look at it between samples or blocks."""
+
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Ask whatever is going on to stop at the next safe point."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once `cancel` has been called."""
+        return self._event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise Cancelled once `cancel` has been called."""
+        if self._event.is_set():
+            raise Cancelled("interrupted by the operator")
+
+
+@runtime_checkable
+class PhysicalUnit(Protocol):
+    """One layer of a physical network. Values are SI; a value beyond a limit is refused before anything is sent."""
+
+    @property
+    def spec(self) -> UnitSpec:
+        """Shapes, units and limits; no I/O."""
+
+    def open(self) -> None:
+        """Connect. Outputs stay off until the first measurement or programming."""
+
+    def program(self, parameters: Array, where: Mask | None = None) -> Array:
+        """Write `parameters` (spec.parameters.shape) where `where` is True; return what the device is believed to hold.
+
+        Raises LimitError beyond the limits, DeviceError when not open.
+        """
+
+    def measure(self, drive: Array, *, cancel: CancelToken) -> Measurement:
+        """Send each row of `drive` (batch, n_in) through the unit and measure the response.
+
+        Raises LimitError beyond the limits, DeviceError when not open, Cancelled when the token is set.
+        """
+
+    def make_safe(self) -> SafeReport:
+        """Command outputs off and read back. Idempotent; never raises; says what was NOT confirmed."""
+
+    def close(self) -> None:
+        """Let go of the device. Idempotent."""
+
+
+@runtime_checkable
+class Device(Protocol):
+    """One instrument (or mock) with one link, which several units may share. Built as `Driver(options, context)`."""
+
+    def unit(self, request: UnitRequest) -> PhysicalUnit:
+        """The unit that will serve as one layer of the network. No I/O."""
+
+    def close(self) -> None:
+        """Let go of the link, after all units are closed. Idempotent."""
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Time as the unit sees it: real for instruments, virtual for mocks, so that no test or mock run sleeps."""
+
+    def now_s(self) -> float:
+        """Seconds since an arbitrary origin; never goes back."""
+
+    def sleep_s(self, duration_s: float) -> None:
+        """Let `duration_s` pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceContext:
+    """What the lab gives to every driver: its name in the protocol, a seed for mocks, and a clock."""
+
+    name: str
+    seed: int
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRequest:
+    """What the protocol asks of a device for one unit."""
+
+    name: str
+    inputs: int
+    outputs: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Capabilities: each is one or two methods. `isinstance(unit, PullsBack)` is the question that update rules ask.
+
+
+@runtime_checkable
+class PullsBack(Protocol):
+    """The gradient of a loss in the parameters follows exactly from measured quantities alone."""
+
+    def pullback(self, drive: Array, d_response: Array) -> Array:
+        """From drive (batch, n_in) and dL/d(response) (batch, *response.shape) to dL/d(parameters)."""
+
+
+@runtime_checkable
+class Initialises(Protocol):
+    """Knows parameters from which learning starts well."""
+
+    def initial_parameters(self, rng: np.random.Generator, scale: float) -> Array:
+        """Parameters with a random spread of `scale` (a fraction of the range)."""
+
+
+@runtime_checkable
+class ReadsParameters(Protocol):
+    """Can measure its own parameters, at a cost in passes."""
+
+    def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
+        """Measured parameters (with read noise) and the passes it took."""
+
+
+@runtime_checkable
+class RevealsParameters(Protocol):
+    """Mocks only: the true state, for peers that are granted perfect knowledge and for checks of scans."""
+
+    def true_parameters(self) -> Array:
+        """Parameters as they are, free of read noise."""
+
+    def true_transfer(self) -> Array:
+        """The true linear map drive -> response (n_in, n_out), wires and faults included."""
+
+
+@runtime_checkable
+class ReportsFaults(Protocol):
+    """Mocks only: which elements are truly faulty, to score what a scan found."""
+
+    def true_faults(self) -> Codes:
+        """FaultKind codes, shape of the parameters."""
+
+
+@runtime_checkable
+class InjectsFaults(Protocol):
+    """Mocks and emulators: strikes elements with faults."""
+
+    def inject_faults(self, kind: str, fraction: float, cluster: str, seed: int) -> int:
+        """Strike `fraction` of the cells: kind "low", "high", "between", "open" or "mixed"; cluster "none", "row" or
+        "column". Returns how many cells are newly faulty."""
+
+
+@runtime_checkable
+class CountsWear(Protocol):
+    """Counts what the training costs the device."""
+
+    def pulses(self) -> Counts:
+        """Programming pulses so far, shape of the parameters."""
+
+    def verify_passes(self) -> int:
+        """Passes spent so far on reading cells to verify writes."""
+
+    def write_misses(self) -> Counts:
+        """Consecutive writes that ended outside the tolerance, shape of the parameters: the first sign of a fault."""
+
+
+@runtime_checkable
+class Ranges(Protocol):
+    """The front end has a programmable full scale."""
+
+    def full_scale(self) -> float:
+        """Present full scale of the response."""
+
+    def set_full_scale(self, value: float) -> float:
+        """Choose the nearest range not below `value`; returns the full scale in force, as read back."""
+
+
+@runtime_checkable
+class Resets(Protocol):
+    """A unit with memory can be brought to a known state."""
+
+    def reset(self) -> None:
+        """Forget earlier samples."""
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """Mocks: everything a bit-identical resume needs (state, noise generator, clock, wear)."""
+
+    def snapshot(self) -> State:
+        """A copy of the state."""
+
+    def restore(self, state: State) -> None:
+        """Go back to a snapshot."""
