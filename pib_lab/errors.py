@@ -1,5 +1,10 @@
 """The few kinds of error a user meets. Every message says what is wrong and what to do about it."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class PibError(Exception):
     """Base of all errors raised on purpose. `exit_code` is what the command line returns for it."""
@@ -41,3 +46,9 @@ class Cancelled(PibError):
     """The operator interrupted a measurement; outputs have been made safe."""
 
     exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the known name most like `word`, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -130,7 +130,11 @@ class PhysicalUnit(Protocol):
 
 @runtime_checkable
 class Device(Protocol):
-    """One instrument (or mock) with one link, which several units may share. Built as `Driver(options, context)`."""
+    """One instrument (or mock) with one link, which several units may share. Built as `Driver(options, context)`.
+
+    A driver class says `is_mock = True` when it drives no hardware; a real one names in `mock_driver` the registered
+    driver that takes its place under --mock.
+    """
 
     def unit(self, request: UnitRequest) -> PhysicalUnit:
         """The unit that will serve as one layer of the network. No I/O."""
@@ -266,3 +270,11 @@ class Snapshots(Protocol):
 
     def restore(self, state: State) -> None:
         """Go back to a snapshot."""
+
+
+@runtime_checkable
+class Compensates(Protocol):
+    """Parameters work together (the two cells of a pair), so that healthy ones can take over the share of faulty ones."""
+
+    def compensate(self, wanted: Array, held: Array, faulty: Mask) -> Array:
+        """Targets for all parameters that come closest to what `wanted` would do, given that `faulty` ones stay `held`."""

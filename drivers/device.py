@@ -1,0 +1,116 @@
+"""A device session: one link that several units share, with one owner at a time, first come first served."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from pib_lab.errors import DeviceError, LinkError
+
+Link = TypeVar("Link")
+
+
+class FairLock:
+    """A lock that is granted in the order in which it was asked for; a thread that holds it may take it again.
+
+    `threading.Lock` promises no order, and a unit that measures in a tight loop would starve the others.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._owner: int | None = None
+        self._holder = ""
+        self._depth = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for their turn."""
+        with self._changed:
+            return len(self._queue)
+
+    @contextmanager
+    def turn(self, who: str, wait_s: float | None = None) -> Iterator[None]:
+        """Hold the lock in a `with` block, as `who`; wait at most `wait_s` seconds (None: as long as it takes).
+
+        Raises LinkError when the turn has not come in time, naming who holds the device.
+        """
+        self._acquire(who, wait_s)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._owner = None
+                    self._changed.notify_all()
+
+    def _acquire(self, who: str, wait_s: float | None) -> None:
+        me = threading.get_ident()
+        ticket = object()
+        with self._changed:
+            if self._owner == me:
+                self._depth += 1
+                return
+            self._queue.append(ticket)
+            try:
+                if not self._changed.wait_for(lambda: self._owner is None and self._queue[0] is ticket, wait_s):
+                    raise LinkError(
+                        f"device {self._name}: {self._holder or 'another unit'} has held it for {wait_s:g} s while "
+                        f"{who} waited; let that measurement end or abort the run"
+                    )
+                self._owner, self._holder, self._depth = me, who, 1
+            finally:  # also when Ctrl-C ends the wait: a ticket left behind would block everyone after it
+                self._queue.remove(ticket)
+                self._changed.notify_all()
+
+
+class DeviceSession(Generic[Link]):
+    """Connects when its first user opens, disconnects when its last user closes.
+
+    Users are named, so that opening or closing twice counts once. `connect` makes the link and may raise LinkError;
+    `disconnect` lets go of it.
+    """
+
+    def __init__(self, name: str, connect: Callable[[], Link], disconnect: Callable[[Link], None]) -> None:
+        self._name = name
+        self._connect = connect
+        self._disconnect = disconnect
+        self._lock = FairLock(name)
+        self._users: set[str] = set()
+        self._link: Link | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True while at least one user has the device open."""
+        return self._link is not None
+
+    def open(self, user: str) -> None:
+        """Count `user` in; the first one connects. Raises what `connect` raises; the user is then not counted."""
+        with self._lock.turn(user):
+            if self._link is None:
+                self._link = self._connect()
+            self._users.add(user)
+
+    def close(self, user: str) -> None:
+        """Count `user` out, after its turn has come; the last one disconnects. Idempotent."""
+        with self._lock.turn(user):
+            self._users.discard(user)
+            if self._link is not None and not self._users:
+                link, self._link = self._link, None
+                self._disconnect(link)
+
+    @contextmanager
+    def link(self, user: str, wait_s: float | None = None) -> Iterator[Link]:
+        """The link, for `user` alone, in a `with` block: a whole exchange, with no other unit's command between.
+
+        Raises DeviceError when `user` has not opened the device, LinkError when its turn does not come in time.
+        """
+        with self._lock.turn(user, wait_s):
+            if self._link is None or user not in self._users:
+                raise DeviceError(f"device {self._name}: not open for {user}; call open() first")
+            yield self._link

@@ -1,0 +1,164 @@
+"""`status`, `pause`, `resume`, `abort`, `safe` and `attach`: commands to a run that goes on in another process."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pib_lab.commands.outcome import reporting, tell_error
+from pib_lab.commands.recorded import RunFolder
+from pib_lab.errors import DeviceError, LinkError, RunFileError
+
+if TYPE_CHECKING:
+    from pib_lab.endpoint import Endpoint
+    from pib_lab.lab import Lab
+
+
+@reporting
+def status(
+    run: RunFolder, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+) -> None:
+    """Where a live run stands."""
+    _print_status(_ask(run, "status"), as_json)
+
+
+@reporting
+def pause(run: RunFolder) -> None:
+    """Pause a live run at the next step."""
+    _ask(run, "pause")
+    typer.echo("pausing at the next step; `pib-lab resume` goes on")
+
+
+@reporting
+def resume(run: RunFolder) -> None:
+    """Let a paused run go on."""
+    _ask(run, "resume")
+    typer.echo("going on")
+
+
+@reporting
+def abort(run: RunFolder) -> None:
+    """End a live run at the next step; outputs are made safe."""
+    _ask(run, "abort")
+    typer.echo("ending at the next step; `pib-lab run --resume` can continue it later")
+
+
+@reporting
+def attach(run: RunFolder) -> None:
+    """Watch a live run; Ctrl-C leaves it running."""
+    from pib_lab.client import Client
+    from pib_lab.commands.tables import make_console
+    from pib_lab.progress import make_progress, summary
+
+    console = make_console()
+    with Client(run) as client, make_progress(console) as progress:
+        client.attach()
+        try:
+            for event in client.events():
+                progress.show(event)
+        except KeyboardInterrupt:
+            typer.echo("detached; the run goes on", err=True)
+            return
+    console.print(summary(progress.status))
+
+
+@reporting
+def safe(
+    run: Annotated[str, typer.Argument(metavar="RUN|PROTOCOL", help="A run's folder, or the protocol of its devices.")],
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds given to a live run to switch off.")] = 10.0,
+) -> None:
+    """Switch all outputs off: ask the run; if it does not do so in time, end it and command its devices."""
+    from pib_lab.endpoint import read_endpoint
+
+    folder = Path(run)
+    try:
+        endpoint = read_endpoint(folder)
+    except LinkError:
+        endpoint = None
+    if endpoint is not None and endpoint.alive:
+        if _run_made_safe(folder, timeout_s):
+            return
+        _end(endpoint, timeout_s)
+    if not _command_off(_lab_of(folder, run)):
+        raise DeviceError("outputs were NOT confirmed off: look at the devices and switch them off by hand")
+
+
+def _ask(folder: Path, verb: str) -> dict[str, Any]:
+    from pib_lab.client import Client
+
+    with Client(folder) as client:
+        return client.send(verb)
+
+
+def _print_status(status: dict[str, Any], as_json: bool) -> None:
+    from pib_lab.progress import duration
+
+    if as_json:
+        typer.echo(json.dumps(status))
+        return
+    left = f", {duration(status['remaining_s'])} left" if status["remaining_s"] is not None else ""
+    accuracy = "".join(f", {split} accuracy {value:.2%}" for split, value in status["accuracy"].items())
+    steps = f"step {status['step']}/{status['total_steps']}" if status["total_steps"] else "no step yet"
+    typer.echo(f"{status['run'] or 'run'}: {status['state']}, {steps}{left}{accuracy}")
+
+
+def _run_made_safe(folder: Path, timeout_s: float) -> bool:
+    """Ask the live run; True once it has confirmed every one of its units off."""
+    from pib_lab.client import Client
+    from pib_lab.commands.tables import make_console
+    from pib_lab.events import MadeSafe, RunStarted
+    from pib_lab.progress import safe_line
+
+    console = make_console()
+    units: set[str] | None = None
+    confirmed: set[str] = set()
+    try:
+        with Client(folder, timeout_s=timeout_s) as client:
+            client.attach()
+            client.send("safe")
+            for event in client.events(timeout_s=timeout_s):
+                if isinstance(event, RunStarted):
+                    units = {unit.name for unit in event.units}
+                elif isinstance(event, MadeSafe):
+                    console.print(safe_line(event.unit, event.not_confirmed))
+                    if not event.not_confirmed:
+                        confirmed.add(event.unit)
+                if units is not None and confirmed >= units:
+                    return True
+    except LinkError as error:
+        tell_error(str(error))
+    return False
+
+
+def _end(endpoint: Endpoint, timeout_s: float) -> None:
+    """The run did not switch everything off: end its process, so that its links are free. Raises LinkError."""
+    # A run that was asked in vain may be on its way out: its links are free when it has gone.
+    tell_error(f"the run has not confirmed all outputs off; ending process {endpoint.pid} and commanding the devices")
+    endpoint.end_process()
+    deadline_s = time.monotonic() + timeout_s
+    while endpoint.alive:
+        if time.monotonic() > deadline_s:
+            raise LinkError(f"process {endpoint.pid} does not end; switch the devices off by hand")
+        time.sleep(0.02)
+
+
+def _lab_of(folder: Path, run: str) -> Lab:
+    from pib_lab import lab
+
+    if not folder.is_dir():
+        return lab.open(run)
+    try:
+        return lab.reopen(folder)
+    except RunFileError as error:
+        raise RunFileError(f"{error}; name the protocol of its devices: `pib-lab safe PROTOCOL`") from error
+
+
+def _command_off(opened: Lab) -> bool:
+    """Connect to every device and switch it off; a line per unit."""
+    from pib_lab.commands.running import show_safe
+
+    return show_safe(opened.make_safe())

@@ -1,0 +1,57 @@
+"""Tables for the terminal: protocols, drivers, runs, dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pib_lab.check import DryRun
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console for tables; logs and pipes get wider lines than the 80 columns that rich assumes there."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=140)
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Plain columns under bold titles; nothing is cut off, long texts are folded."""
+    result = Table(box=None, padding=(0, 3, 0, 0))
+    for title in titles:
+        result.add_column(title, overflow="fold")
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
+
+
+def dry_run_tables(dry: DryRun) -> RenderableType:
+    """What a protocol would do and cost."""
+    units = table(
+        ("unit", "driver", "shape", "parameters", "drive limits", "objective"),
+        [
+            (unit.name, unit.driver, _shape(unit.shape), f"{unit.parameters:,}", unit.drive_limit, unit.objective)
+            for unit in dry.units
+        ],
+    )
+    passes = ", ".join(f"{kind} {count:,}" for kind, count in asdict(dry.passes).items() if count)
+    costs = Table.grid(padding=(0, 3, 0, 0))
+    costs.add_column(style="bold")
+    costs.add_column()
+    costs.add_row("steps", f"{dry.steps:,} ({dry.steps_per_epoch:,} an epoch)")
+    costs.add_row("passes", f"{passes}; total {dry.passes.total:,}")
+    costs.add_row("measuring", f"{dry.measure_hours:.3g} h of settling")
+    costs.add_row("pulses", f"at most about {dry.pulses_estimate:,} writes")
+    costs.add_row("wear", f"{dry.hours_at_10us:.3g} h at 10 us a pulse, {dry.hours_at_1ms:.3g} h at 1 ms")
+    costs.add_row("limits", ", ".join(f"{key} {value}" for key, value in dry.limits.items()) or "the devices' own")
+    warnings = [Text(f"warning: {warning}", style="yellow") for warning in dry.warnings]
+    return Group(units, "", costs, *warnings)
+
+
+def _shape(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]}"

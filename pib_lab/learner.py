@@ -1,0 +1,415 @@
+"""One unit and all that belongs to its learning. A learner needs no other learner: it can live on another machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pib_lab.conditioning import Conditioner
+from pib_lab.errors import ConfigurationError, ResponseError
+from pib_lab.faults import ScanResult, scan
+from pib_lab.objectives import Context, Objective, evaluate
+from pib_lab.quantities import Array, Codes, Labels, Mask
+from pib_lab.unit import (
+    CancelToken,
+    Compensates,
+    CountsWear,
+    FaultKind,
+    Initialises,
+    Measurement,
+    PhysicalUnit,
+    PullsBack,
+    Ranges,
+    ReadsParameters,
+    Snapshots,
+)
+from pib_lab.updates import Accumulator, Adam, Momentum, Optimiser
+
+_RANGE_UP = 0.002  # fraction of clipped readings in a batch above which the front end's full scale is raised
+_ROOM = 1.6  # full scale over peak that is asked for when it is lowered
+_RANGE_DOWN = 0.25  # peak as a fraction of full scale below which it is lowered, to use the converter's bits
+
+
+@dataclass(frozen=True)
+class LearnBatch:
+    """What reaches a learner besides its own drive: targets and the Gram matrix of the network's input. No errors."""
+
+    batch_id: int
+    labels: Labels
+    classes: int
+    x_gram: Array
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was measured in a learner's last forward pass, kept until it has learned from it."""
+
+    drive: Array
+    values: Array
+    signal: Array
+    saturated: float
+    passes: int
+
+
+@dataclass(frozen=True)
+class LearnRecord:
+    """What one learning step did. `passes` were spent by the update rule beyond the forward pass."""
+
+    batch_id: int
+    parameter_version: int
+    loss: float
+    pulses: int
+    cells_written: int
+    verify_passes: int
+    passes: int
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How one unit learns; numbers as in the protocol's [conditioning] and [rule]."""
+
+    rectify: bool
+    range: str = "column"
+    headroom: float = 3.0
+    conditioning_momentum: float = 0.05
+    rule: str = "auto"
+    optimiser: str = "adam"
+    momentum: float = 0.9
+    second_momentum: float = 0.99
+    deadband: float = 1.0
+    centring: float = 0.0
+    init_scale: float = 0.15
+    learning_rate_scale: float = 1.0
+    perturbation: float = 0.05
+    train: bool = True
+    max_saturated: float = 0.25
+
+
+class LocalLearner:
+    """Trains one physical unit on its own local loss.
+
+    `forward` measures; `learn` turns what was measured, and nothing else, into programming. Signals between learners
+    are 0 to 1: 1 is the full drive of the next unit.
+    """
+
+    def __init__(self, unit: PhysicalUnit, objective: Objective, config: LearnerConfig, seed: int):
+        self.unit = unit
+        self.objective = objective
+        self.config = config
+        self.cancel = CancelToken()
+        self.trace: Trace | None = None
+        self.rejected: Trace | None = None
+        """A measurement that could not be learned from, for the run file."""
+        self.parameter_version = 0
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        spec = unit.spec
+        self._low, self._span = np.float32(spec.parameters.low), np.float32(spec.parameters.span)
+        if config.range not in ("column", "unit"):
+            raise ConfigurationError(f"conditioning range {config.range!r}: choose column or unit")
+        self.conditioner = Conditioner(
+            spec.response.size,
+            range="column" if config.range == "column" else "unit",
+            rectify=config.rectify,
+            headroom=config.headroom,
+            momentum=config.conditioning_momentum,
+        )
+        self.faults: Codes = np.full(spec.parameters.shape, FaultKind.HEALTHY, np.int8)
+        shape = spec.parameters.shape
+        resolution = spec.parameters.resolution / spec.parameters.span
+        self.accumulator = Accumulator(np.full(shape, 0.5, np.float32), config.deadband * resolution)
+        self._optimiser: Optimiser = (
+            Adam(shape, config.momentum, config.second_momentum)
+            if config.optimiser == "adam"
+            else Momentum(shape, config.momentum)
+        )
+        self.rule = self._choose_rule()
+
+    @property
+    def name(self) -> str:
+        """The unit's name."""
+        return self.unit.spec.name
+
+    def _choose_rule(self) -> str:
+        """Exact pull-back where the unit offers it; otherwise simultaneous perturbation on the unit's own loss."""
+        offers = isinstance(self.unit, PullsBack)
+        if self.config.rule == "pullback" and not offers:
+            raise ConfigurationError(f"unit {self.name}: rule pullback needs a unit that offers it; choose rule spsa")
+        return "pullback" if offers and self.config.rule in ("auto", "pullback") else "spsa"
+
+    def start(self) -> None:
+        """Program initial parameters. The unit must be open."""
+        spec = self.unit.spec
+        if isinstance(self.unit, Initialises):
+            initial = self.unit.initial_parameters(self._rng, self.config.init_scale)
+        else:
+            spread = self._rng.normal(0.5, self.config.init_scale, spec.parameters.shape)
+            initial = self._physical(np.clip(spread, 0.0, 1.0).astype(np.float32))
+        self.accumulator.target = self._normalised(initial)
+        self.accumulator.held = self._normalised(self.unit.program(initial))
+
+    # The forward pass
+
+    def forward(self, signal: Array, learn: bool) -> Array:
+        """Drive the unit with signals (batch, n_in) in 0..1; return its conditioned response (batch, n_out).
+
+        With `learn` the running conditioning follows and the measurement is kept for `learn`.
+        Raises ResponseError for a response that is not finite or too often saturated.
+        """
+        if learn:
+            self.trace = None
+        drive_spec = self.unit.spec.drive
+        drive = signal * np.float32(drive_spec.span) + np.float32(drive_spec.low)
+        measurement = self.unit.measure(drive, cancel=self.cancel)
+        saturated = float(measurement.saturated.mean())
+        values = measurement.values.reshape(len(drive), -1)
+        self._refuse_bad(drive, values, saturated)
+        conditioned = self.conditioner.forward(values, learn)
+        if learn:
+            self.trace = Trace(drive, values, conditioned, saturated, measurement.passes)
+            self._follow_range(measurement)
+        return conditioned
+
+    def _refuse_bad(self, drive: Array, values: Array, saturated: float) -> None:
+        self.rejected = Trace(drive, values, values, saturated, len(drive))
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise ResponseError(
+                f"unit {self.name}: {bad} of {values.size} measured responses are not finite numbers; "
+                "check the link and the instrument's range, then resume the run"
+            )
+        if saturated > self.config.max_saturated:
+            raise ResponseError(
+                f"unit {self.name}: {saturated:.1%} of the readings are saturated (limit "
+                f"{self.config.max_saturated:.1%}, limits.saturated); lower the drive or choose a wider range"
+            )
+        self.rejected = None
+
+    def _follow_range(self, measurement: Measurement) -> None:
+        """Keep the front end's full scale just above the response, for the next batch."""
+        if not isinstance(self.unit, Ranges):
+            return
+        full_scale = self.unit.full_scale()
+        if float(measurement.saturated.mean()) > _RANGE_UP:
+            self.unit.set_full_scale(full_scale * 1.01)  # the next range up
+            return
+        peak = float(np.abs(measurement.values).max(initial=0.0))
+        if peak < _RANGE_DOWN * full_scale:
+            # what is asked for lies below the next range down of a 1-2-5 series, and at most a decade away
+            self.unit.set_full_scale(max(_ROOM * peak, 0.1 * full_scale))
+
+    def calibrate(self, signal: Array) -> tuple[Array, int]:
+        """Find the front end's range and the first conditioning from one batch; returns (conditioned, passes).
+
+        Each try of a range costs one pass a sample.
+        """
+        passes = 0
+        drive_spec = self.unit.spec.drive
+        drive = signal * np.float32(drive_spec.span) + np.float32(drive_spec.low)
+        while True:
+            measurement = self.unit.measure(drive, cancel=self.cancel)
+            passes += measurement.passes
+            if not isinstance(self.unit, Ranges):
+                break
+            before = self.unit.full_scale()
+            self._follow_range(measurement)
+            if self.unit.full_scale() == before:
+                break
+            if self.unit.full_scale() < before and float(measurement.saturated.mean()) > 0:
+                break
+            if passes > 20 * len(drive):
+                break
+        values = measurement.values.reshape(len(drive), -1)
+        self._refuse_bad(drive, values, 0.0)
+        return self.conditioner.forward(values, learn=True), passes
+
+    # Learning
+
+    def learn(self, batch: LearnBatch) -> LearnRecord:
+        """Improve this unit's own loss on what the last `forward` measured.
+
+        Raises ConfigurationError when nothing has been measured, or for labels that do not fit or are all one class.
+        """
+        trace = self._measured(batch)
+        context = Context(torch.from_numpy(batch.labels), batch.classes, torch.from_numpy(batch.x_gram))
+        if self.rule == "pullback" or not self.config.train:
+            loss, d_signal = evaluate(self.objective, trace.signal, context)
+            return self.apply(batch, loss, d_signal)
+        return self._learn_by_perturbation(batch, trace, context)
+
+    def apply(self, batch: LearnBatch, loss: float, d_signal: Array) -> LearnRecord:
+        """Take dL/d(conditioned response) of the last measurement to the physical parameters, and program them."""
+        trace = self._measured(batch)
+        if not self.config.train:
+            self.trace = None
+            return LearnRecord(batch.batch_id, self.parameter_version, loss, 0, 0, 0, 0)
+        if not isinstance(self.unit, PullsBack):
+            raise ConfigurationError(f"unit {self.name}: a gradient in the response cannot be pulled back by this unit")
+        self.trace = None
+        d_value = self.conditioner.backward(trace.signal, d_signal)
+        return self._update(batch, loss, self.unit.pullback(trace.drive, d_value), self.wear(), passes=0)
+
+    def _learn_by_perturbation(self, batch: LearnBatch, trace: Trace, context: Context) -> LearnRecord:
+        """SPSA (Spall, 1992): gradient ~ (L(p + c s) - L(p - c s)) / (2 c) s, s random signs; two passes a sample.
+
+        Both shifted measurements use the same recorded drive, with conditioning frozen; the shift is what the unit
+        says was applied, not what was asked.
+        """
+        self.trace = None
+        worn = self.wear()
+        centre = self.accumulator.held.copy()
+        signs: Array = self._rng.choice(np.array([-1.0, 1.0], np.float32), size=centre.shape)
+        losses, applied, passes = [], [], 0
+        for direction in (1.0, -1.0):
+            wanted = np.clip(centre + np.float32(direction * self.config.perturbation) * signs, 0.0, 1.0)
+            applied.append(self._normalised(self.unit.program(self._physical(wanted), self.usable)))
+            measurement = self.unit.measure(trace.drive, cancel=self.cancel)
+            values = measurement.values.reshape(len(trace.drive), -1)
+            self._refuse_bad(trace.drive, values, float(measurement.saturated.mean()))
+            losses.append(evaluate(self.objective, self.conditioner.forward(values, learn=False), context)[0])
+            passes += measurement.passes
+        self.accumulator.held = applied[-1]
+        shift = applied[0] - applied[1]
+        gradient = (losses[0] - losses[1]) * shift / np.float32(max(float(np.mean(shift * shift)), 1e-12))
+        return self._update(batch, 0.5 * (losses[0] + losses[1]), gradient.astype(np.float32), worn, passes)
+
+    def _measured(self, batch: LearnBatch) -> Trace:
+        if self.trace is None:
+            raise ConfigurationError(f"unit {self.name}: learn() needs a forward(..., learn=True) first")
+        if len(batch.labels) != len(self.trace.signal):
+            raise ConfigurationError(
+                f"unit {self.name}: {len(batch.labels)} labels for {len(self.trace.signal)} measured samples"
+            )
+        if len(batch.labels) < 2 or (batch.labels == batch.labels[0]).all():
+            raise ConfigurationError(
+                f"unit {self.name}: a batch of {len(batch.labels)} samples of a single class teaches nothing; "
+                "use a larger batch or shuffle the data"
+            )
+        return self.trace
+
+    def _update(
+        self, batch: LearnBatch, loss: float, gradient: Array, worn: tuple[int, int], passes: int
+    ) -> LearnRecord:
+        """One optimiser step on the digital targets, then program what is worth a pulse; `worn`: wear before it."""
+        usable = self.usable
+        gradient = np.where(usable, gradient, np.float32(0.0))
+        change = self._optimiser.step(gradient, batch.learning_rate * self.config.learning_rate_scale)
+        if self.config.centring:
+            # pairs are the last axis of length 2; their mean carries no signal and drifts to a rail if left alone
+            mean = self.accumulator.target.mean(axis=-1, keepdims=True)
+            change -= np.float32(self.config.centring) * (mean - np.float32(0.5))
+        # a faulty cell's target keeps the share that its partner is to take over
+        self.accumulator.add(np.where(usable, change, np.float32(0.0)))
+        written = self._write(self.accumulator.due(usable))
+        pulses, verify = self.wear()
+        return LearnRecord(
+            batch.batch_id, self.parameter_version, loss, pulses - worn[0], written, verify - worn[1], passes
+        )
+
+    def _write(self, where: Mask) -> int:
+        """Program the targets `where`; returns the number of cells written."""
+        written = int(np.count_nonzero(where))
+        if written:
+            held = self.unit.program(self._physical(self.accumulator.target), where)
+            self.accumulator.held = self._normalised(held)
+            self.parameter_version += 1
+        return written
+
+    # Faults
+
+    @property
+    def usable(self) -> Mask:
+        """Parameters not known to be faulty: only these are pulsed."""
+        healthy: Mask = self.faults == FaultKind.HEALTHY
+        return healthy
+
+    def scan(self, reads: int) -> ScanResult:
+        """Find faulty parameters from measurements and remember them; they are no longer pulsed."""
+        result = scan(self.unit, self._physical(self.accumulator.held), self.usable, reads, self.cancel)
+        self.faults = np.where(self.usable, result.faults, self.faults)
+        held = np.where(self.usable, result.held, result.readings)
+        self.accumulator.held = self._normalised(held.astype(np.float32))
+        return result
+
+    def compensate(self) -> tuple[int, int, int]:
+        """Let healthy partners take over the share of faulty parameters; returns (written, pulses, verify passes)."""
+        if not isinstance(self.unit, Compensates):
+            return 0, 0, 0
+        worn = self.wear()
+        wanted, held = self._physical(self.accumulator.target), self._physical(self.accumulator.held)
+        self.accumulator.target = self._normalised(self.unit.compensate(wanted, held, ~self.usable))
+        written = self._write(self.accumulator.due(self.usable))
+        pulses, verify = self.wear()
+        return written, pulses - worn[0], verify - worn[1]
+
+    def wear(self) -> tuple[int, int]:
+        """(pulses, verify passes) so far; zeros for a unit that does not count."""
+        if not isinstance(self.unit, CountsWear):
+            return 0, 0
+        return int(self.unit.pulses().sum(dtype=np.int64)), self.unit.verify_passes()
+
+    # Between physical and normalised parameters
+
+    def _physical(self, normalised: Array) -> Array:
+        return normalised * self._span + self._low
+
+    def _normalised(self, physical: Array) -> Array:
+        return ((physical - self._low) / self._span).astype(np.float32)
+
+    def held_parameters(self) -> Array:
+        """What the unit is believed to hold, in its own units."""
+        return self._physical(self.accumulator.held)
+
+    # Checkpoints
+
+    def snapshot(self) -> dict[str, Any]:
+        """Digital state, and the unit's where it is a mock; keys are paths, values arrays, numbers or texts."""
+        state: dict[str, Any] = {
+            "held": self.accumulator.held.copy(),
+            "target": self.accumulator.target.copy(),
+            "faults": self.faults.copy(),
+            "version": self.parameter_version,
+            "rng": _rng_text(self._rng),
+        }
+        state |= {f"optimiser/{key}": value for key, value in self._optimiser.snapshot().items()}
+        state |= {f"conditioner/{key}": value for key, value in self.conditioner.snapshot().items()}
+        if isinstance(self.unit, Snapshots):
+            state |= {f"unit/{key}": value for key, value in self.unit.snapshot().items()}
+        return state
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Go back to a snapshot (after `start`); returns the passes it took.
+
+        A unit without snapshots, that is real hardware, has lived on since: its parameters are read again before they
+        are trusted.
+        """
+
+        def part(name: str) -> dict[str, Any]:
+            return {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
+
+        self.accumulator.held = np.array(state["held"], np.float32)
+        self.accumulator.target = np.array(state["target"], np.float32)
+        self.faults = np.array(state["faults"], np.int8)
+        self.parameter_version = int(state["version"])
+        _restore_rng(self._rng, str(state["rng"]))
+        self._optimiser.restore(part("optimiser/"))
+        self.conditioner.restore(part("conditioner/"))
+        if isinstance(self.unit, Snapshots):
+            self.unit.restore(part("unit/"))
+        elif isinstance(self.unit, ReadsParameters):
+            readings, passes = self.unit.read_parameters(cancel=self.cancel)
+            self.accumulator.held = self._normalised(readings)
+            return passes
+        return 0
+
+
+def _rng_text(rng: np.random.Generator) -> str:
+    return json.dumps(rng.bit_generator.state, sort_keys=True)
+
+
+def _restore_rng(rng: np.random.Generator, text: str) -> None:
+    rng.bit_generator.state = json.loads(text)

@@ -1,0 +1,159 @@
+"""What the contract suite runs on: every unit of every registered driver, and how each is built for a test.
+
+Drivers are found, not listed, so none is exempt: a driver that needs options to be built for tests adds a row to CASES.
+Set PIB_LAB_CONTRACT_HARDWARE to a protocol file to add the units of real hardware. The suite then programs them with
+random parameters, and measures, within the device's own limits: choose parts that may be worn.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pib_lab.experiment import parse_experiment
+from pib_lab.quantities import Array, Quantity
+from pib_lab.unit import CancelToken, Device, DeviceContext, Measurement, PhysicalUnit, UnitRequest
+
+GROUP = "pib_lab.drivers"
+HARDWARE_VARIABLE = "PIB_LAB_CONTRACT_HARDWARE"
+SEED = 7
+
+
+@dataclass
+class TestClock:
+    """Virtual time that only moves when someone sleeps."""
+
+    __test__ = False
+    time_s: float = 0.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def sleep_s(self, duration_s: float) -> None:
+        self.time_s += duration_s
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to build a device and a unit. `exact`: free of noise, so that equal inputs give equal outputs."""
+
+    driver: str
+    options: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    exact: bool = False
+    inputs: int = 12
+    outputs: int = 5
+    unit_options: dict[str, Any] = field(default_factory=dict)
+    hardware: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.driver}-{self.label}" if self.label else self.driver
+
+
+CASES: dict[str, tuple[Case, ...]] = {
+    "mock-memristor-chip": (
+        Case("mock-memristor-chip", {"profile": "ideal"}, "ideal", exact=True),
+        Case("mock-memristor-chip", {"profile": "chip-b"}, "chip-b"),
+        Case("mock-memristor-chip", {"profile": "gong-2018-reram-es"}, "gong-2018-reram-es"),
+        Case("mock-memristor-chip", {"profile": "chip-b"}, "chip-b, tiled", inputs=150, outputs=70),
+    ),
+    "template": (Case("template", {"gain": 2.0}, exact=True),),
+}
+
+
+def drivers() -> dict[str, importlib.metadata.EntryPoint]:
+    """Registered drivers by name: of all installed packages, and of this checkout even when it is not installed."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
+    lines = setup["options.entry_points"][GROUP].strip().splitlines()
+    pairs = [[part.strip() for part in line.split("=", 1)] for line in lines]
+    found = {name: importlib.metadata.EntryPoint(name, value, GROUP) for name, value in pairs}
+    return found | {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def cases() -> list[Case]:
+    """A case or more for every registered driver, and for every unit of the hardware protocol if one is named."""
+    made = [case for name in drivers() for case in CASES.get(name, (Case(name),))]
+    protocol = os.environ.get(HARDWARE_VARIABLE)
+    return made + (_hardware(Path(protocol)) if protocol else [])
+
+
+def _hardware(protocol: Path) -> list[Case]:
+    experiment = parse_experiment(protocol.read_text(encoding="utf-8"))
+    made = []
+    for unit in experiment.units:
+        name = experiment.device_of(unit)
+        device = experiment.hardware[name]
+        made.append(
+            Case(
+                device.driver,
+                device.options,
+                f"{name}, {unit.name}",
+                inputs=unit.inputs,
+                outputs=unit.outputs,
+                unit_options=unit.options,
+                hardware=True,
+            )
+        )
+    return made
+
+
+class Bench:
+    """A device and one of its units on a clock of their own, with shorthands for what every test does."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.clock = TestClock()
+        if case.hardware:
+            from pib_lab.clocks import RealClock
+
+            context = DeviceContext(case.label.split(",")[0], SEED, RealClock())
+        else:
+            context = DeviceContext("device", SEED, self.clock)
+        build: Callable[[dict[str, Any], DeviceContext], Device] = drivers()[case.driver].load()
+        self.device = build(dict(case.options), context)
+        self.unit: PhysicalUnit = self.device.unit(
+            UnitRequest("under-test", case.inputs, case.outputs, dict(case.unit_options))
+        )
+        self.rng = np.random.default_rng(SEED)
+
+    def drive(self, batch: int = 16) -> Array:
+        """Random drives over the whole allowed range."""
+        return within(self.unit.spec.drive, self.rng, batch)
+
+    def parameters(self) -> Array:
+        """Random parameters over the middle of their range, where a step of either sign is possible."""
+        return within(self.unit.spec.parameters, self.rng, 1, 0.25, 0.75)[0]
+
+    def measure(self, drive: Array) -> Measurement:
+        """Measure without a wish to cancel."""
+        return self.unit.measure(drive, cancel=CancelToken())
+
+    def belief(self) -> Array:
+        """What the unit is believed to hold, got by programming nothing."""
+        shape = self.unit.spec.parameters.shape
+        return self.unit.program(np.full(shape, middle(self.unit.spec.parameters)), np.zeros(shape, np.bool_))
+
+    def finish(self) -> None:
+        """Make safe, close; both may be called at any time."""
+        self.unit.make_safe()
+        self.unit.close()
+        self.device.close()
+
+
+def middle(quantity: Quantity) -> np.float32:
+    """Half way between the limits."""
+    return np.float32(0.5 * (quantity.low + quantity.high))
+
+
+def within(quantity: Quantity, rng: np.random.Generator, batch: int, low: float = 0.0, high: float = 1.0) -> Array:
+    """Uniform values (batch, *shape) between two fractions of the quantity's range."""
+    fractions = rng.uniform(low, high, (batch, *quantity.shape))
+    return (quantity.low + fractions * quantity.span).astype(np.float32)
