@@ -11,15 +11,15 @@ from pib_lab.errors import ConfigurationError
 from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
 from pib_lab.objectives import Context, CrossEntropy, evaluate
 from pib_lab.quantities import Array
-from pib_lab.unit import RevealsParameters
+from pib_lab.capabilities import RevealsParameters
 
 Transfer = Callable[[LocalLearner], Array]
 """The linear map (n_in, n_out) from drive to response that a peer believes a unit to have."""
 
 
 def exact_transfer(learner: LocalLearner) -> Array:
-    """In-situ backpropagation that is granted the true conductances at every step, free of read noise and of charge:
-    spread, relaxation, stuck cells, telegraph state and line resistance included."""
+    """In-situ backpropagation that is granted the true conductances at every step, free of charge and of read noise
+    (telegraph noise among it): spread, relaxation, stuck cells and line resistance included."""
     if not isinstance(learner.unit, RevealsParameters):
         raise ConfigurationError(f"unit {learner.name}: only a mock reveals its true conductances")
     return learner.unit.true_transfer()
@@ -51,7 +51,7 @@ class Backpropagation:
         for learner in reversed(learners):
             trace = learner.trace
             assert trace is not None
-            d_drive = learner.conditioner.backward(trace.signal, d_signal) @ self._transfer(learner).T
+            d_drive = learner.conditioner.backward(trace.values, d_signal) @ self._transfer(learner).T
             records.append(learner.apply(batch, loss, d_signal))
             d_signal = d_drive * np.float32(learner.unit.spec.drive.span)
         return records[::-1]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pib_lab.quantities import Array, Codes, Mask, Quantity
-from pib_lab.unit import CancelToken, CountsWear, FaultKind, PhysicalUnit, ReadsParameters
+from pib_lab.capabilities import CountsWear, ReadsParameters
+from pib_lab.unit import CancelToken, FaultKind, PhysicalUnit
 
 _STROKE = 0.4  # of the window: several times the spread after a write of the worst device in data/profiles
 _MOVED = 0.25  # of the stroke: several times the read noise of a stuck cell

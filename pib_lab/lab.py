@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import tomlkit
+import torch
+from threadpoolctl import threadpool_limits
 
 import protocols
 from data import datasets
 from data.reader import Reader
 from data.recorder import Recorder
-from pib_lab._version import __version__
 from pib_lab.bus import Bus, View
 from pib_lab.check import DryRun, dry_run
 from pib_lab.clocks import RealClock, VirtualClock
@@ -31,6 +30,7 @@ from pib_lab.experiment import Experiment, parse_experiment
 from pib_lab.learner import LearnerConfig, LocalLearner
 from pib_lab.objectives import make_objective
 from pib_lab.overrides import apply_overrides
+from pib_lab.provenance import git_commit, versions
 from pib_lab.quantities import parse_quantity
 from pib_lab.training import Material, Teacher, Trainer
 from pib_lab.unit import Clock, Device, DeviceContext, PhysicalUnit, SafeReport, UnitRequest
@@ -145,7 +145,7 @@ class Lab:
         clock: Clock = VirtualClock() if self.mock else RealClock()
         folder = Path(resume) if resume else _new_folder(Path(out), self.experiment)
         more = on_folder(folder) if on_folder else ()
-        with self._opened(clock) as units:
+        with _one_thread(), self._opened(clock) as units:
             early: list[Event] = []
             publish = _Publisher(early.append, clock)
             trainer = self._trainer(units, data, publish, commands, teacher)
@@ -328,6 +328,22 @@ class Lab:
         )
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for linear algebra while a run lasts, in numpy and in torch.
+
+    The products of one step are too small to share: with two threads on a busy machine each waits for the other, and a
+    step takes ten times as long. And sums whose order does not change make a resumed run bit-identical.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class _Publisher:
     """Hands events on; adds the clock to checkpoints, and remembers whether every output was confirmed off."""
 
@@ -367,7 +383,10 @@ def _driver(name: str, mock: bool, where: str) -> tuple[str, Callable[[dict[str,
 def _drive_limit(text: str, unit: PhysicalUnit) -> dict[str, float]:
     """The protocol's drive limit for a unit; refused when it is beyond the device's own."""
     drive = unit.spec.drive
-    limit = parse_quantity(text, drive.unit)
+    try:
+        limit = parse_quantity(text, drive.unit)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"limits.drive: {error}") from None
     if limit > drive.high * (1 + 1e-9) or limit <= max(drive.low, 0.0):
         raise LimitError(
             f"limits.drive: {text} is not within {drive.low:g} to {drive.high:g} {drive.unit}, "
@@ -390,26 +409,3 @@ def _new_folder(out: Path, experiment: Experiment) -> Path:
         number += 1
         folder = out / f"{stem}-{number}"
     return folder
-
-
-def versions() -> dict[str, str]:
-    """Of the project, the interpreter and the libraries that compute."""
-    names = ("numpy", "torch", "h5py", "scikit-learn", "pydantic")
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"pib-lab": __version__, "python": platform.python_version(), **found}
-
-
-def git_commit() -> str:
-    """Commit of the checkout that runs, with "+" when it has changes; empty outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here, capture_output=True, text=True, timeout=5, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return commit + ("+" if changed else "")

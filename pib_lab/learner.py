@@ -14,19 +14,8 @@ from pib_lab.errors import ConfigurationError, ResponseError
 from pib_lab.faults import ScanResult, scan
 from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.quantities import Array, Codes, Labels, Mask
-from pib_lab.unit import (
-    CancelToken,
-    Compensates,
-    CountsWear,
-    FaultKind,
-    Initialises,
-    Measurement,
-    PhysicalUnit,
-    PullsBack,
-    Ranges,
-    ReadsParameters,
-    Snapshots,
-)
+from pib_lab.capabilities import Compensates, CountsWear, Initialises, PullsBack, Ranges, ReadsParameters, Snapshots
+from pib_lab.unit import CancelToken, FaultKind, Measurement, PhysicalUnit
 from pib_lab.updates import Accumulator, Adam, Momentum, Optimiser
 
 _RANGE_UP = 0.002  # fraction of clipped readings in a batch above which the front end's full scale is raised
@@ -250,7 +239,7 @@ class LocalLearner:
         if not isinstance(self.unit, PullsBack):
             raise ConfigurationError(f"unit {self.name}: a gradient in the response cannot be pulled back by this unit")
         self.trace = None
-        d_value = self.conditioner.backward(trace.signal, d_signal)
+        d_value = self.conditioner.backward(trace.values, d_signal)
         return self._update(batch, loss, self.unit.pullback(trace.drive, d_value), self.wear(), passes=0)
 
     def _learn_by_perturbation(self, batch: LearnBatch, trace: Trace, context: Context) -> LearnRecord:
@@ -283,6 +272,11 @@ class LocalLearner:
         if len(batch.labels) != len(self.trace.signal):
             raise ConfigurationError(
                 f"unit {self.name}: {len(batch.labels)} labels for {len(self.trace.signal)} measured samples"
+            )
+        if len(batch.labels) and not 0 <= int(batch.labels.min()) <= int(batch.labels.max()) < batch.classes:
+            raise ConfigurationError(
+                f"unit {self.name}: labels from {batch.labels.min()} to {batch.labels.max()} for "
+                f"{batch.classes} classes; classes are counted from 0"
             )
         if len(batch.labels) < 2 or (batch.labels == batch.labels[0]).all():
             raise ConfigurationError(

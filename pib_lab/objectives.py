@@ -75,7 +75,7 @@ class ConditionalEntropy:
         unit = standardise(z)
         entropy = leave_one_out_entropy(unit, context.y_gram, self.temperature)
         if self.beta:
-            width = self.bandwidth * rms_distance(unit.detach())
+            width = _width(unit, self.bandwidth)
             entropy = entropy + self.beta * gaussian_mutual_information2(unit, context.x_gram, width)
         return entropy
 
@@ -94,13 +94,18 @@ class RenyiBottleneck:
     def loss(self, z: Tensor, context: Context) -> Tensor:
         """Scalar, bits."""
         unit = standardise(z)
-        width = self.bandwidth * rms_distance(unit.detach())
+        width = _width(unit, self.bandwidth)
         if self.order == 2.0:
             loss = -gaussian_mutual_information2(unit, context.y_gram, width)
             return loss + self.beta * gaussian_mutual_information2(unit, context.x_gram, width) if self.beta else loss
         gram = gaussian_gram(unit, width)
         loss = -mutual_information(gram, context.y_gram, self.order)
         return loss + self.beta * mutual_information(gram, context.x_gram, self.order) if self.beta else loss
+
+
+def _width(unit: Tensor, fraction: float) -> float:
+    """Kernel width as a fraction of the rms distance; not 0 even for a dead unit, whose responses are all alike."""
+    return max(fraction * rms_distance(unit.detach()), 1e-9)
 
 
 @dataclass(frozen=True)

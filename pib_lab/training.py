@@ -44,7 +44,7 @@ from pib_lab.faults import can_scan, score
 from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
 from pib_lab.objectives import CrossEntropy
 from pib_lab.quantities import Array, Labels
-from pib_lab.unit import CountsWear, InjectsFaults, Ranges, ReportsFaults
+from pib_lab.capabilities import CountsWear, InjectsFaults, Ranges, ReportsFaults
 
 Publish = Callable[[Event], None]
 
@@ -355,12 +355,16 @@ class Trainer:
             )
 
     def _spare_wear(self) -> None:
-        """Stop before the wear budget is overdrawn: when the costliest step so far would overdraw it."""
+        """Stop before the wear budget is overdrawn: a step could cost twice the costliest so far, the first a pulse a
+        parameter."""
         budget = self._limits.pulses
-        if budget is not None and self.pulses() + self._largest_step_pulses > budget:
+        if budget is None:
+            return
+        foreseen = 2 * self._largest_step_pulses or sum(learner.faults.size for learner in self.learners)
+        if self.pulses() + foreseen > budget:
             raise LimitError(
                 f"limits.pulses: {self.pulses():,} of {budget:,} pulses are spent and the next step could cost "
-                f"{self._largest_step_pulses:,}; raise the budget or lower rule.learning_rate"
+                f"{foreseen:,}; raise the budget or lower rule.learning_rate"
             )
 
     def pulses(self) -> int:

@@ -1,7 +1,7 @@
 """The central interface: a physical unit is a black box that takes a drive and returns a measured response.
 
 Nothing in training looks inside a unit. What a unit can do beyond the interface is said by small capabilities: an
-absent capability is an absent method, and update rules are chosen from what is there.
+absent capability is an absent method, and update rules are chosen from what is there (`pib_lab.capabilities`).
 """
 
 from __future__ import annotations
@@ -171,110 +171,3 @@ class UnitRequest:
     inputs: int
     outputs: int
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-# Capabilities: each is one or two methods. `isinstance(unit, PullsBack)` is the question that update rules ask.
-
-
-@runtime_checkable
-class PullsBack(Protocol):
-    """The gradient of a loss in the parameters follows exactly from measured quantities alone."""
-
-    def pullback(self, drive: Array, d_response: Array) -> Array:
-        """From drive (batch, n_in) and dL/d(response) (batch, *response.shape) to dL/d(parameters)."""
-
-
-@runtime_checkable
-class Initialises(Protocol):
-    """Knows parameters from which learning starts well."""
-
-    def initial_parameters(self, rng: np.random.Generator, scale: float) -> Array:
-        """Parameters with a random spread of `scale` (a fraction of the range)."""
-
-
-@runtime_checkable
-class ReadsParameters(Protocol):
-    """Can measure its own parameters, at a cost in passes."""
-
-    def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
-        """Measured parameters (with read noise) and the passes it took."""
-
-
-@runtime_checkable
-class RevealsParameters(Protocol):
-    """Mocks only: the true state, for peers that are granted perfect knowledge and for checks of scans."""
-
-    def true_parameters(self) -> Array:
-        """Parameters as they are, free of read noise."""
-
-    def true_transfer(self) -> Array:
-        """The true linear map drive -> response (n_in, n_out), wires and faults included."""
-
-
-@runtime_checkable
-class ReportsFaults(Protocol):
-    """Mocks only: which elements are truly faulty, to score what a scan found."""
-
-    def true_faults(self) -> Codes:
-        """FaultKind codes, shape of the parameters."""
-
-
-@runtime_checkable
-class InjectsFaults(Protocol):
-    """Mocks and emulators: strikes elements with faults."""
-
-    def inject_faults(self, kind: str, fraction: float, cluster: str, seed: int) -> int:
-        """Strike `fraction` of the cells: kind "low", "high", "between", "open" or "mixed"; cluster "none", "row" or
-        "column". Returns how many cells are newly faulty."""
-
-
-@runtime_checkable
-class CountsWear(Protocol):
-    """Counts what the training costs the device."""
-
-    def pulses(self) -> Counts:
-        """Programming pulses so far, shape of the parameters."""
-
-    def verify_passes(self) -> int:
-        """Passes spent so far on reading cells to verify writes."""
-
-    def write_misses(self) -> Counts:
-        """Consecutive writes that ended outside the tolerance, shape of the parameters: the first sign of a fault."""
-
-
-@runtime_checkable
-class Ranges(Protocol):
-    """The front end has a programmable full scale."""
-
-    def full_scale(self) -> float:
-        """Present full scale of the response."""
-
-    def set_full_scale(self, value: float) -> float:
-        """Choose the nearest range not below `value`; returns the full scale in force, as read back."""
-
-
-@runtime_checkable
-class Resets(Protocol):
-    """A unit with memory can be brought to a known state."""
-
-    def reset(self) -> None:
-        """Forget earlier samples."""
-
-
-@runtime_checkable
-class Snapshots(Protocol):
-    """Mocks: everything a bit-identical resume needs (state, noise generator, clock, wear)."""
-
-    def snapshot(self) -> State:
-        """A copy of the state."""
-
-    def restore(self, state: State) -> None:
-        """Go back to a snapshot."""
-
-
-@runtime_checkable
-class Compensates(Protocol):
-    """Parameters work together (the two cells of a pair), so that healthy ones can take over the share of faulty ones."""
-
-    def compensate(self, wanted: Array, held: Array, faulty: Mask) -> Array:
-        """Targets for all parameters that come closest to what `wanted` would do, given that `faulty` ones stay `held`."""

@@ -1,4 +1,4 @@
-"""What the tests of learning share: small crossbars, a small task, and wrappers that make a unit broken or less able."""
+"""What the tests of learning share: small crossbars, a small task, and wrappers that break a unit or hide a part."""
 
 from __future__ import annotations
 

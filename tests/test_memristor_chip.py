@@ -8,12 +8,9 @@ from memristor_bench import MIDDLE, Rig, StillClock
 
 from drivers.memristor_chip import OUTPUTS, MockMemristorChip
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
-from pib_lab.unit import (
-    CancelToken,
+from pib_lab.capabilities import (
     Compensates,
     CountsWear,
-    DeviceContext,
-    FaultKind,
     Initialises,
     InjectsFaults,
     PullsBack,
@@ -24,6 +21,7 @@ from pib_lab.unit import (
     RevealsParameters,
     Snapshots,
 )
+from pib_lab.unit import CancelToken, DeviceContext, FaultKind
 
 CAPABILITIES = (
     PullsBack,

@@ -116,16 +116,10 @@ def test_beta_prices_what_is_kept_of_the_input(plain: Objective, with_beta: Obje
     assert price[0] > price[1] > 0.0
 
 
-@pytest.mark.parametrize(
-    "objective", [ConditionalEntropy(beta=0.1), NormalisedHsic(beta=0.1), CrossEntropy()], ids=repr
-)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_a_dead_unit_gets_a_finite_loss_and_gradient(objective: Objective) -> None:
     """All responses 0: nothing is divided by nothing."""
-    try:
-        loss, gradient = evaluate(objective, np.zeros((8, 3), np.float32), context([0, 1, 2, 1] * 2))
-    except ConfigurationError as error:
-        assert "identical" in str(error)
-        return
+    loss, gradient = evaluate(objective, np.zeros((8, 3), np.float32), context([0, 1, 2, 1] * 2))
     assert math.isfinite(loss)
     assert np.isfinite(gradient).all()
 

@@ -13,7 +13,8 @@ import pytest
 
 import drivers.template
 from pib_lab.errors import ConfigurationError
-from pib_lab.unit import CancelToken, DeviceContext, PhysicalUnit, PullsBack, UnitRequest
+from pib_lab.capabilities import PullsBack
+from pib_lab.unit import CancelToken, DeviceContext, PhysicalUnit, UnitRequest
 
 PACKAGE = "acme_photonics"
 

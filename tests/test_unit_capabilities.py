@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from contract import Bench, Case
 
-from pib_lab.unit import (
-    CancelToken,
+from pib_lab.capabilities import (
     Compensates,
     CountsWear,
-    FaultKind,
     Initialises,
     InjectsFaults,
     PullsBack,
@@ -24,6 +22,7 @@ from pib_lab.unit import (
     RevealsParameters,
     Snapshots,
 )
+from pib_lab.unit import CancelToken, FaultKind
 
 Capability = TypeVar("Capability")
 

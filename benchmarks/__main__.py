@@ -1,0 +1,72 @@
+"""`python -m benchmarks [NAME ...]`: print the figures and put them into docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import speed
+from benchmarks.accuracy import CONTESTS, contest, depth
+from benchmarks.fault_recovery import fault_recovery
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
+Bench = Callable[[Sequence[int], int], str]
+
+
+def benches(tune: bool) -> dict[str, Bench]:
+    """Every benchmark by name, in the order of the page."""
+    return {
+        **{name: partial(contest, name, tune=tune) for name in CONTESTS},
+        "depth": depth,
+        "faults": fault_recovery,
+        "demo": speed.demo,
+        "entropy": speed.entropy,
+        "overhead": speed.overhead,
+        "measurement": speed.measurement,
+        "startup": speed.startup,
+    }
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="which; all when left out")] = None,
+    seeds: Annotated[int, typer.Option(help="how many seeds, from 1")] = 5,
+    processes: Annotated[int, typer.Option(help="runs at a time")] = os.cpu_count() or 1,
+    tune: Annotated[bool, typer.Option(help="tune every method anew first")] = False,
+    write: Annotated[bool, typer.Option(help="put the figures into docs/benchmarks.md")] = True,
+) -> None:
+    """Measure the figures of docs/benchmarks.md."""
+    known = benches(tune)
+    for name in names or list(known):
+        if name not in known:
+            raise typer.BadParameter(f"{name}: choose from {', '.join(known)}")
+    for name in names or list(known):
+        print(f"== {name}", flush=True)
+        section = known[name](range(1, seeds + 1), processes)
+        stamp = f"Measured {date.today():%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}."
+        section += f"\n{stamp}\n"
+        print(section, flush=True)
+        if write:
+            _put(name, section)
+
+
+def _put(name: str, section: str) -> None:
+    """Replace the section between this benchmark's marks."""
+    text = PAGE.read_text()
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    if begin not in text:
+        raise typer.BadParameter(f"{PAGE} has no marks for {name}")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{section}{end}", text))
+
+
+if __name__ == "__main__":
+    typer.run(main)

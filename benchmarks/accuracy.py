@@ -1,0 +1,132 @@
+"""Accuracy against the peers: digits, MNIST, one 128x64 array, and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks import tuning
+from benchmarks.runs import METHODS, Job, Result, mean_se, percent, run_all
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One table: methods on one protocol."""
+
+    title: str
+    protocol: str
+    methods: tuple[str, ...]
+    hidden: tuple[str, ...]
+    fixed: tuple[str, ...] = ()  # overrides that define the task
+    final: tuple[str, ...] = ()  # overrides of the judged runs only
+    tuning: tuple[str, ...] = ()  # overrides of the trials only
+    trials: int = 8
+
+
+_SAMPLES = "dataset.validation=0.1"
+
+CONTESTS = {
+    "digits": Contest(
+        "Digits 8x8, 64-64-64-10 on chip B",
+        "memristor-digits",
+        ("pib", "exact", "stale", "frozen", "float"),
+        ("hidden-1", "hidden-2"),
+        trials=12,
+    ),
+    "mnist": Contest(
+        "MNIST, 784-128-64-10 on chip B, 10 epochs",
+        "memristor-mnist",
+        ("pib", "exact", "stale", "frozen", "float"),
+        ("hidden-1", "hidden-2"),
+        tuning=("schedule.epochs=3",),
+        trials=8,
+    ),
+    "li-2018": Contest(
+        "MNIST at 8x8, 64-54-10 within one 128x64 array of the Li 2018 profile, 11 % stuck, 80,000 samples",
+        "memristor-li-2018",
+        ("pib", "exact", "stale", "frozen", "float"),
+        ("hidden",),
+        trials=8,
+    ),
+}
+
+
+def contest(name: str, seeds: Sequence[int], processes: int, *, tune: bool) -> str:
+    """Tune (if asked to) and run one contest; returns its section of docs/benchmarks.md."""
+    what = CONTESTS[name]
+    if tune:
+        for method in what.methods:
+            fixed = (*what.fixed, *what.tuning, "dataset.validation=0.2", "schedule.evaluate_every=1000000")
+            tuning.tune(name, what.protocol, method, fixed, what.hidden, what.trials, processes)
+    common = (*what.fixed, *what.final, "schedule.evaluate_every=1000000", "schedule.entropies_every=0")
+    jobs = [
+        Job(method, what.protocol, seed, (*common, *tuning.chosen(name, method)))
+        for method in what.methods
+        for seed in seeds
+    ]
+    by_method: dict[str, list[Result]] = {method: [] for method in what.methods}
+    for job, result in zip(jobs, run_all(jobs, processes), strict=True):
+        by_method[job.method].append(result)
+        print(f"  {job.method} seed {job.seed}: {result.metrics} {result.error} {result.wall_s:.0f} s", flush=True)
+    return _table(name, what, by_method, seeds)
+
+
+def _table(name: str, what: Contest, by_method: dict[str, list[Result]], seeds: Sequence[int]) -> str:
+    lines = [
+        f"### {what.title}",
+        "",
+        f"`python -m benchmarks {name}`; seeds {', '.join(map(str, seeds))}; tuned on validation data, "
+        f"{what.trials} trials a method.",
+        "",
+        "| method | test accuracy | PIB minus it, paired | passes per sample and update | pulses a cell | tuned to |",
+        "|---|---|---|---|---|---|",
+    ]
+    pib = [result.metrics["test_accuracy"] for result in by_method["pib"]]
+    for method, results in by_method.items():
+        accuracy = [result.metrics["test_accuracy"] for result in results]
+        mean, error = mean_se([100 * (a - b) for a, b in zip(pib, accuracy, strict=True)])
+        difference = "" if method == "pib" else f"{mean:+.2f} ± {error:.2f}"
+        passes = results[0].metrics.get("training_passes_per_sample_per_update")
+        pulses = results[0].metrics.get("pulses_per_parameter")
+        chosen = ", ".join(text.split(".", 1)[-1] for text in tuning.chosen(name, method))
+        lines.append(
+            f"| {METHODS[method]} | {percent(accuracy)} | {difference} | {'' if passes is None else f'{passes:g}'} "
+            f"| {'' if pulses is None else f'{pulses:.0f}'} | {chosen} |"
+        )
+    slowest = max(result.wall_s for result in by_method["pib"])
+    lines += ["", f"Slowest PIB run, on one core beside another run: {slowest:.0f} s.", ""]
+    return "\n".join(lines)
+
+
+def depth(seeds: Sequence[int], processes: int) -> str:
+    """Ten crossbars of 64 against three, on digits, both at what tuning chose for three."""
+    base = tuning.chosen("digits", "pib")
+    common = ("schedule.evaluate_every=1000000", "schedule.entropies_every=0")
+    jobs = [Job("pib", "memristor-digits", seed, (*common, *base)) for seed in seeds]
+    shared = tuple(text for text in base if not text.startswith("units."))
+    temperature = next(text.split("=")[1] for text in base if text.startswith("units.hidden-1.objective.temperature"))
+    deep = [
+        Job("pib", "memristor-digits-deep", seed, (*common, *shared, *_temperatures(9, temperature))) for seed in seeds
+    ]
+    results = list(run_all([*jobs, *deep], processes))
+    three = [result.metrics["test_accuracy"] for result in results[: len(seeds)]]
+    ten = [result.metrics["test_accuracy"] for result in results[len(seeds) :]]
+    mean, error = mean_se([100 * (a - b) for a, b in zip(ten, three, strict=True)])
+    return "\n".join(
+        [
+            "### Depth: ten crossbars of 64 on digits",
+            "",
+            f"`python -m benchmarks depth`; seeds {', '.join(map(str, seeds))}; settings as tuned for three crossbars.",
+            "",
+            "| network | test accuracy |",
+            "|---|---|",
+            f"| 3 crossbars, 64-64-64-10 | {percent(three)} |",
+            f"| 10 crossbars, 64-(9 x 64)-10 | {percent(ten)} |",
+            f"| difference, paired | {mean:+.2f} ± {error:.2f} points |",
+            "",
+        ]
+    )
+
+
+def _temperatures(hidden: int, value: str) -> list[str]:
+    return [f"units.hidden-{index + 1}.objective.temperature={value}" for index in range(hidden)]

@@ -1,0 +1,89 @@
+"""Cells that fail in mid-run, in every unit, the read-out included; and how well a scan finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks import tuning
+from benchmarks.runs import METHODS, Job, Result, percent, run_all
+
+BEFORE, AFTER = 4, 6
+"""Epochs before and after the fault."""
+
+NAMES = {
+    "pib": METHODS["pib"],
+    "stale": "backprop through a stale twin (not told of the fault)",
+    "exact": "backprop that knows every cell",
+}
+
+
+def fault_recovery(seeds: Sequence[int], processes: int) -> str:
+    """MNIST on chip B: a fifth and a half of all cells stick after four of ten epochs."""
+    jobs = [
+        Job(method, "memristor-mnist", seed, _overrides(method, fraction))
+        for fraction in (0.2, 0.5)
+        for method in NAMES
+        for seed in seeds
+    ]
+    free = [
+        Job("pib", "memristor-mnist", seed, (*_quiet(), *tuning.chosen("mnist", "pib"))) for seed in seeds
+    ]
+    results: dict[tuple[str, float], list[Result]] = {}
+    for job, result in zip([*jobs, *free], run_all([*jobs, *free], processes), strict=True):
+        fraction = next((float(text.split("=")[1]) for text in job.overrides if text.startswith("faults.0.frac")), 0.0)
+        results.setdefault((job.method, fraction), []).append(result)
+        print(f"  {job.method} {fraction} seed {job.seed}: {result.metrics} {result.error} {result.wall_s:.0f} s", flush=True)
+    return _tables(results, seeds)
+
+
+def _quiet() -> tuple[str, ...]:
+    return (f"schedule.epochs={BEFORE + AFTER}", "schedule.evaluate_every=1000000", "schedule.entropies_every=0")
+
+
+def _overrides(method: str, fraction: float) -> tuple[str, ...]:
+    chosen = tuning.chosen("mnist", method)
+    batch = next(int(text.split("=")[1]) for text in chosen if text.startswith("schedule.batch"))
+    step = BEFORE * (54_000 // batch)
+    told = method != "stale"
+    fault = f"faults=[{{ step = {step}, fraction = {fraction}, kind = \"mixed\" }}]"
+    return (*_quiet(), *chosen, fault, f"scan.after_faults={str(told).lower()}", f"faults.0.fraction={fraction}")
+
+
+def _tables(results: dict[tuple[str, float], list[Result]], seeds: Sequence[int]) -> str:
+    lines = [
+        "### Faults of cells in mid-run, MNIST, 784-128-64-10 on chip B",
+        "",
+        f"`python -m benchmarks faults`; seeds {', '.join(map(str, seeds))}; {BEFORE} epochs before, {AFTER} after; each "
+        "struck cell sticks low, high, in between or open; in every unit, the read-out included; settings as tuned without "
+        "faults. Before, at the fault and after the re-set: validation accuracy; after training: test accuracy.",
+        "",
+        "| cells struck | method | before | at the fault | healthy partners re-set, no training | after training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (method, fraction), found in sorted(results.items(), key=lambda item: (item[0][1], list(NAMES).index(item[0][0]))):
+        if not fraction:
+            lines.append(f"| none | {NAMES[method]} | | | | {percent([r.metrics['test_accuracy'] for r in found])} |")
+            continue
+        moments = [[accuracy for _, split, accuracy in r.evaluations if split == "validation"] for r in found]
+        reset = percent([m[2] for m in moments]) if method != "stale" else "(not told)"
+        lines.append(
+            f"| {fraction:.0%} | {NAMES[method]} | {percent([m[0] for m in moments])} | {percent([m[1] for m in moments])} "
+            f"| {reset} | {percent([r.metrics['test_accuracy'] for r in found])} |"
+        )
+    lines += ["", "What the scan found (cells faulty from birth included), per unit, mean over runs of PIB:", ""]
+    lines += ["| cells struck | recall | precision | passes per cell | pulses per cell |", "|---|---|---|---|---|"]
+    for (method, fraction), found in sorted(results.items()):
+        if method == "pib" and fraction:
+            after = [scan for result in found for scan in result.scans if scan["step"] > 1]
+
+            def mean(key: str, scans: list[dict[str, float]] = after) -> float:
+                return float(np.average([s[key] for s in scans], weights=[s["cells"] for s in scans]))
+
+            cells = sum(scan["cells"] for scan in after)
+            cost = [sum(scan[key] for scan in after) / cells for key in ("passes", "pulses")]
+            lines.append(
+                f"| {fraction:.0%} | {mean('recall'):.2%} | {mean('precision'):.2%} | {cost[0]:.3f} | {cost[1]:.1f} |"
+            )
+    return "\n".join([*lines, ""])

@@ -1,0 +1,410 @@
+"""The orchestrator: states, order of events, faults, budgets, and outputs off on every way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from learning_bench import Linear, Log, Wrapped, network, trainer
+
+from drivers.memristor_chip import MockCrossbar
+from pib_lab.baselines import Backpropagation, exact_transfer, stale_transfer
+from pib_lab.control import Commands
+from pib_lab.errors import ConfigurationError, DeviceError, LimitError, ResponseError, RunFileError
+from pib_lab.events import (
+    BatchRejected,
+    CheckpointTaken,
+    Evaluated,
+    Event,
+    FaultsScanned,
+    FaultsStruck,
+    MadeSafe,
+    MapTaken,
+    Message,
+    Passes,
+    RunFinished,
+    RunState,
+    StateChanged,
+    StepDone,
+)
+from pib_lab.experiment import Fault, Limits, Scan, Schedule
+from pib_lab.learner import LocalLearner
+from pib_lab.training import Trainer
+from pib_lab.unit import Measurement, SafeReport
+
+
+def started(log: Log, learners: list[LocalLearner] | None = None, **changes: Any) -> Trainer:
+    made = trainer(log, learners, **changes)
+    made.start()
+    return made
+
+
+def linear(spoil: Callable[[int, Measurement], Measurement]) -> list[LocalLearner]:
+    """The small network, whose hidden unit's measurements pass through `spoil`."""
+
+    def wrap(unit: MockCrossbar) -> Linear:
+        made = Linear(unit)
+        if unit.spec.name == "hidden":
+            made.spoil = spoil
+        return made
+
+    return network(wrap=wrap)
+
+
+def states(log: Log) -> list[str]:
+    return [event.state.value for event in log.of(StateChanged)]
+
+
+def after_step(step: int, act: Callable[[], None]) -> Callable[[Event], None]:
+    """A view that acts when it sees a step done."""
+
+    def react(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == step:
+            act()
+
+    return react
+
+
+def test_events_come_in_order() -> None:
+    """Running; per step its record, then at the epoch's end evaluation, maps and checkpoint; then the end."""
+    log = Log()
+    started(log).run()
+    kinds = [type(event) for event in log.events]
+    epoch = [StepDone, StepDone, StepDone, Evaluated, MapTaken, MapTaken, CheckpointTaken]
+    end = [MapTaken, MapTaken, Evaluated, MadeSafe, MadeSafe, StateChanged, RunFinished]
+    assert kinds == [StateChanged, *epoch, *epoch, *end]
+    assert states(log) == ["running", "finished"]
+    assert [event.step for event in log.of(StepDone)] == [1, 2, 3, 4, 5, 6]
+    assert [event.epoch for event in log.of(StepDone)] == [1, 1, 1, 2, 2, 2]
+
+
+def test_training_learns() -> None:
+    """A few epochs on an easy task reach a good accuracy on the test split, and the metrics say so."""
+    log = Log()
+    result = started(log, schedule=Schedule(epochs=15, batch=32)).run()
+    assert result.status == "finished"
+    assert result.metrics["test_accuracy"] > 0.9
+    assert result.metrics["test_accuracy"] == log.of(Evaluated)[-1].accuracy
+
+
+def test_passes_are_counted_by_purpose() -> None:
+    """Training: one a sample, unit and step; evaluation and calibration apart; verify as the units count it."""
+    log = Log()
+    made = started(log)
+    calibration = made.passes.calibration
+    assert made.passes == Passes(verify=sum(learner.wear()[1] for learner in made.learners), calibration=calibration)
+    assert calibration >= 2 * 32
+    result = made.run()
+    assert result.passes.training == 6 * 32 * 2
+    assert result.passes.evaluation == (2 * 24 + 24) * 2
+    assert result.passes.calibration == calibration
+    assert result.passes.verify == sum(learner.wear()[1] for learner in made.learners)
+    assert result.metrics["training_passes_per_sample_per_update"] == 1.0
+
+
+def test_entropies_are_logged_every_k_steps() -> None:
+    """With entropies_every = 2 on steps 1, 3 and 5, in bits under the ceiling log2 n; NaN between."""
+    log = Log()
+    started(log).run()
+    for done in log.of(StepDone):
+        values = [value for unit in done.units for value in (unit.i_xz, unit.i_zy, unit.h_z)]
+        if done.step % 2:
+            assert all(-0.2 < value <= done.ceiling_bits == 5.0 for value in values)
+        else:
+            assert np.isnan(values).all()
+
+
+def test_the_learning_rate_decays_to_nothing() -> None:
+    """A cosine from the protocol's rate."""
+    log = Log()
+    started(log).run()
+    rates = [event.learning_rate for event in log.of(StepDone)]
+    np.testing.assert_allclose(rates, 0.01 * (1 + np.cos(np.pi * np.arange(6) / 6)))
+
+
+def test_pause_and_resume_at_step_boundaries() -> None:
+    """Commands posted by a view during a step are obeyed before the next one."""
+    commands = Commands()
+    log = Log()
+
+    def react(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 2:
+            commands.post("pause")
+        if isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+            commands.post("resume")
+
+    log.react = react
+    assert started(log, commands=commands).run().status == "finished"
+    assert [(event.state.value, event.step) for event in log.of(StateChanged)] == [
+        ("running", 0),
+        ("paused", 2),
+        ("running", 2),
+        ("finished", 6),
+    ]
+
+
+@pytest.mark.parametrize("verb", ["abort", "safe"])
+def test_abort_and_safe_end_the_run_after_the_step(verb: str) -> None:
+    """The step that goes on is finished, outputs go off, the run says it was aborted; the test split is not seen."""
+    commands = Commands()
+    log = Log(react=after_step(2, lambda: commands.post(verb)))
+    result = started(log, commands=commands).run()
+    assert (result.status, result.step, result.safe) == ("aborted", 2, True)
+    assert states(log) == ["running", "aborting", "aborted"]
+    assert len(log.of(MadeSafe)) == 2
+    assert not log.of(Evaluated)
+
+
+def test_a_paused_run_can_be_aborted() -> None:
+    """No resume is needed first."""
+    commands = Commands()
+    log = Log(react=after_step(1, lambda: (commands.post("pause"), commands.post("abort"))[0]))
+    assert started(log, commands=commands).run().status == "aborted"
+    assert states(log) == ["running", "paused", "aborting", "aborted"]
+
+
+def test_safe_interrupts_a_measurement() -> None:
+    """A measurement that is going on is cancelled, not waited for; the step does not count."""
+    commands = Commands()
+
+    def spoil(number: int, made: Measurement) -> Measurement:
+        if number == 4:
+            commands.post("safe")
+        return made
+
+    log = Log()
+    result = started(log, linear(spoil), commands=commands).run()
+    assert result.status == "aborted"
+    assert result.step == len(log.of(StepDone)) < 3
+    assert len(log.of(MadeSafe)) == 2
+
+
+def test_commands_out_of_turn_change_nothing() -> None:
+    """Resume while running, pause twice: obeyed where they make sense, ignored elsewhere."""
+    commands = Commands()
+    for verb in ("resume", "pause", "pause", "resume"):
+        commands.post(verb)
+    log = Log()
+    assert started(log, commands=commands).run().status == "finished"
+    assert states(log) == ["running", "paused", "running", "finished"]
+
+
+def test_an_unknown_command_is_refused() -> None:
+    """The message names the known ones."""
+    with pytest.raises(ConfigurationError, match="pause, resume, abort or safe"):
+        Commands().post("stop")
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "raised"),
+    [
+        (DeviceError("the link is dead"), "failed", True),
+        (RuntimeError("a bug"), "failed", True),
+        (KeyboardInterrupt(), "aborted", False),
+    ],
+    ids=["device", "bug", "ctrl-c"],
+)
+def test_outputs_go_off_whatever_happens(problem: BaseException, status: str, raised: bool) -> None:
+    """A dead link, a bug and Ctrl-C in mid-step all make every unit safe, last unit first, and are recorded."""
+
+    def spoil(number: int, made: Measurement) -> Measurement:
+        if number == 4:
+            raise problem
+        return made
+
+    log = Log()
+    made = started(log, linear(spoil))
+    if raised:
+        with pytest.raises(type(problem)):
+            made.run()
+    else:
+        made.run()
+    assert [event.unit for event in log.of(MadeSafe)] == ["read-out", "hidden"]
+    assert all(learner.unit.made_safe == 1 for learner in made.learners)  # type: ignore[attr-defined]
+    finished = log.events[-1]
+    assert isinstance(finished, RunFinished)
+    assert finished.status == status
+    assert str(problem) in finished.error or not raised
+    assert states(log)[-1] == status
+
+
+def test_what_could_not_be_confirmed_off_is_said() -> None:
+    """A unit that does not read back off makes the whole run not safe."""
+
+    class Stubborn(Linear):
+        def make_safe(self) -> SafeReport:
+            return SafeReport(self.spec.name, confirmed=(), not_confirmed=("read voltage",))
+
+    log = Log()
+    result = started(log, network(wrap=Stubborn)).run()
+    assert not result.safe
+    assert log.of(MadeSafe)[0].not_confirmed == ("read voltage",)
+
+
+@pytest.mark.parametrize("kind", [StepDone, MadeSafe, CheckpointTaken, RunFinished])
+def test_a_recorder_that_fails_ends_the_run_safely(kind: type[Event]) -> None:
+    """A full disk at any event: every unit is made safe all the same, and the error is the recorder's."""
+
+    def react(event: Event) -> None:
+        if isinstance(event, kind):
+            full.append(True)
+        if full:
+            raise RunFileError("the disk is full")
+
+    full: list[bool] = []
+    made = started(Log(react=react), network(wrap=Linear))
+    with pytest.raises(RunFileError, match="full"):
+        made.run()
+    assert all(learner.unit.made_safe == 1 for learner in made.learners)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", [4, 9])
+def test_a_batch_that_cannot_be_learned_from_is_saved(number: int) -> None:
+    """A NaN, in a training batch or in an evaluation, fails the run, safely, with drive and response recorded."""
+
+    def spoil(at: int, made: Measurement) -> Measurement:
+        if at == number:
+            made.values[0, 0] = np.nan
+        return made
+
+    log = Log()
+    made = started(log, linear(spoil))
+    with pytest.raises(ResponseError, match="not finite"):
+        made.run()
+    (rejected,) = log.of(BatchRejected)
+    assert rejected.unit == "hidden"
+    assert rejected.drive.shape[1] == 16
+    assert np.isnan(rejected.response[0, 0])
+    assert states(log)[-1] == "failed"
+    assert log.events.index(rejected) < log.events.index(log.of(MadeSafe)[0])
+    assert len(log.of(MadeSafe)) == 2
+
+
+def test_a_nan_during_perturbation_is_saved_too() -> None:
+    """A black box's shifted measurements are refused and recorded in the same way."""
+
+    class BlackBox(Wrapped):
+        measured = 0
+
+        def measure(self, drive: Any, *, cancel: Any) -> Measurement:
+            made = super().measure(drive, cancel=cancel)
+            self.measured += 1
+            if self.measured == 3:
+                made.values[0, 0] = np.nan
+            return made
+
+    log = Log()
+    made = started(log, network(wrap=BlackBox))
+    with pytest.raises(ResponseError):
+        made.run()
+    assert len(log.of(BatchRejected)) == 1
+
+
+def test_faults_strike_before_the_stated_step() -> None:
+    """Only the named unit, before step 3, with a scan right after it; known cells are in the next maps."""
+    log = Log()
+    fault = Fault(step=3, fraction=0.2, unit="hidden")
+    made = started(log, faults=(fault,))
+    made.run()
+    (struck,), (scanned,) = log.of(FaultsStruck), log.of(FaultsScanned)
+    assert (struck.step, struck.unit, struck.cells) == (3, "hidden", round(0.2 * 16 * 8 * 2))
+    at = log.events.index(struck)
+    assert log.events.index(scanned) == at + 1
+    assert isinstance(log.events[at - 1], StepDone)
+    assert [event.step for event in log.events[:at] if isinstance(event, StepDone)] == [1, 2]
+    assert scanned.found == struck.cells
+    assert (scanned.recall, scanned.precision) == (1.0, 1.0)
+    assert scanned.passes > 0
+    assert made.passes.scan == scanned.passes
+    maps = [event for event in log.of(MapTaken) if event.unit == "hidden"]
+    assert np.count_nonzero(maps[-1].faults) == struck.cells
+
+
+def test_faults_before_the_first_step_strike_every_unit() -> None:
+    """step = 0 and unit = "*": all units, each with a seed of its own."""
+    log = Log()
+    started(log, faults=(Fault(step=0, fraction=0.1),), scan=Scan(after_faults=False)).run()
+    assert [event.unit for event in log.of(FaultsStruck)] == ["hidden", "read-out"]
+    assert not log.of(FaultsScanned)
+    assert log.events.index(log.of(FaultsStruck)[0]) < log.events.index(log.of(StepDone)[0])
+
+
+def test_scheduled_scans_run_at_start_and_every_k_steps() -> None:
+    """at_start before the run, then every 4 steps; both units each time."""
+    log = Log()
+    started(log, scan=Scan(at_start=True, every=4)).run()
+    assert [event.unit for event in log.of(FaultsScanned)] == ["hidden", "read-out"] * 2
+
+
+def test_real_units_are_neither_struck_nor_scanned_without_the_means() -> None:
+    """A warning each, and the run goes on."""
+    log = Log()
+    made = started(log, network(wrap=Linear), faults=(Fault(step=2, fraction=0.1),), scan=Scan(every=5))
+    assert made.run().status == "finished"
+    assert len(log.of(Message)) == 4
+    assert {event.level for event in log.of(Message)} == {"warning"}
+
+
+def test_the_wear_budget_is_not_overdrawn() -> None:
+    """The run stops, refused by the limit, before the step that could overdraw it; outputs off."""
+    log = Log()
+    made = started(log)
+    budget = made.pulses() + 900
+    made = started(log, limits=Limits(pulses=budget))
+    with pytest.raises(LimitError, match=r"limits\.pulses"):
+        made.run()
+    assert 0 < made.step < made.total_steps
+    assert made.pulses() <= budget
+    assert states(log)[-1] == "failed"
+    assert len(log.of(MadeSafe)) == 2
+
+
+def test_no_split_but_the_test_split_is_seen_once() -> None:
+    """Validation at every epoch, test at the end only."""
+    log = Log()
+    started(log).run()
+    assert [event.split for event in log.of(Evaluated)] == ["validation", "validation", "test"]
+
+
+@pytest.mark.parametrize("transfer", [exact_transfer, stale_transfer])
+def test_the_peers_train_the_same_units(transfer: Any) -> None:
+    """Backpropagation through the true and through the believed transfer both learn the task on the ideal chip."""
+    log = Log()
+    result = started(log, teacher=Backpropagation(transfer), schedule=Schedule(epochs=12, batch=32)).run()
+    assert result.metrics["test_accuracy"] > 0.9
+    assert result.metrics["training_passes_per_sample_per_update"] == 1.0
+
+
+def test_a_peer_that_needs_the_truth_is_refused_on_real_units() -> None:
+    """Only mocks reveal their conductances."""
+    made = started(Log(), network(wrap=Linear), teacher=Backpropagation(exact_transfer))
+    with pytest.raises(ConfigurationError, match="only a mock"):
+        made.run()
+
+
+def test_a_checkpoint_of_another_network_is_refused() -> None:
+    """The missing name is in the message."""
+    state = started(Log()).snapshot()
+    del state["hidden/held"]
+    with pytest.raises(ConfigurationError, match="'held' is not in it"):
+        trainer(Log()).restore(3, state)
+
+
+def test_a_run_continues_from_a_checkpoint_as_if_nothing_had_happened() -> None:
+    """Steps 4 to 6 after a restore equal those of the straight run, bit for bit, metrics included."""
+    straight, resumed = Log(), Log()
+    whole = started(straight).run()
+    checkpoint = straight.of(CheckpointTaken)[0]
+    again = trainer(resumed)
+    again.restore(checkpoint.step, checkpoint.state)
+    rest = again.run()
+
+    def numbers(log: Log) -> list[Any]:
+        steps = [(event.step, event.passes, event.pulses, event.units) for event in log.of(StepDone)][-3:]
+        return [*steps, *log.of(Evaluated)[-2:]]
+
+    assert repr(numbers(resumed)) == repr(numbers(straight))
+    assert rest.metrics == whole.metrics
+    assert rest.passes == whole.passes
