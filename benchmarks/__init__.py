@@ -1,1 +1,1 @@
-"""The figures of docs/benchmarks.md, each from one command: `python -m benchmarks NAME`. Not tests: they take minutes."""
+"""The figures of docs/benchmarks.md, each from one command: `python -m benchmarks NAME`. They take minutes."""

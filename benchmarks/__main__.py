@@ -51,8 +51,8 @@ def main(
     for name in names or list(known):
         print(f"== {name}", flush=True)
         section = known[name](range(1, seeds + 1), processes)
-        stamp = f"Measured {date.today():%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}."
-        section += f"\n{stamp}\n"
+        machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+        section += f"\nMeasured {date.today():%Y-%m-%d}, {machine}.\n"
         print(section, flush=True)
         if write:
             _put(name, section)

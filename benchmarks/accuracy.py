@@ -17,13 +17,14 @@ class Contest:
     protocol: str
     methods: tuple[str, ...]
     hidden: tuple[str, ...]
-    fixed: tuple[str, ...] = ()  # overrides that define the task
-    final: tuple[str, ...] = ()  # overrides of the judged runs only
     tuning: tuple[str, ...] = ()  # overrides of the trials only
     trials: int = 8
+    batches: tuple[str, ...] = ("128", "256", "512")
+    tuning_seeds: tuple[int, ...] = (101, 102)
 
 
-_SAMPLES = "dataset.validation=0.1"
+QUIET = ("schedule.entropies_every=0", "schedule.maps_every=0")
+"""No entropies and no maps, which do not change what is learned."""
 
 CONTESTS = {
     "digits": Contest(
@@ -31,7 +32,8 @@ CONTESTS = {
         "memristor-digits",
         ("pib", "exact", "stale", "frozen", "float"),
         ("hidden-1", "hidden-2"),
-        trials=12,
+        tuning=("dataset.validation=0.2", "schedule.epochs=30"),
+        batches=("64", "128", "256"),
     ),
     "mnist": Contest(
         "MNIST, 784-128-64-10 on chip B, 10 epochs",
@@ -39,14 +41,15 @@ CONTESTS = {
         ("pib", "exact", "stale", "frozen", "float"),
         ("hidden-1", "hidden-2"),
         tuning=("schedule.epochs=3",),
-        trials=8,
+        batches=("256", "512"),
+        tuning_seeds=(101,),
     ),
     "li-2018": Contest(
         "MNIST at 8x8, 64-54-10 within one 128x64 array of the Li 2018 profile, 11 % stuck, 80,000 samples",
         "memristor-li-2018",
         ("pib", "exact", "stale", "frozen", "float"),
         ("hidden",),
-        trials=8,
+        batches=("100", "200", "400"),  # 40,000 is a multiple of each, so every run sees 80,000 samples
     ),
 }
 
@@ -56,11 +59,19 @@ def contest(name: str, seeds: Sequence[int], processes: int, *, tune: bool) -> s
     what = CONTESTS[name]
     if tune:
         for method in what.methods:
-            fixed = (*what.fixed, *what.tuning, "dataset.validation=0.2", "schedule.evaluate_every=1000000")
-            tuning.tune(name, what.protocol, method, fixed, what.hidden, what.trials, processes)
-    common = (*what.fixed, *what.final, "schedule.evaluate_every=1000000", "schedule.entropies_every=0")
+            tuning.tune(
+                name,
+                what.protocol,
+                method,
+                grid=tuning.grid_of(method, what.batches),
+                fixed=(*what.tuning, *QUIET),
+                hidden=what.hidden,
+                count=what.trials,
+                seeds=what.tuning_seeds,
+                processes=processes,
+            )
     jobs = [
-        Job(method, what.protocol, seed, (*common, *tuning.chosen(name, method)))
+        Job(method, what.protocol, seed, (*QUIET, *tuning.chosen(name, method)))
         for method in what.methods
         for seed in seeds
     ]
@@ -101,13 +112,11 @@ def _table(name: str, what: Contest, by_method: dict[str, list[Result]], seeds: 
 def depth(seeds: Sequence[int], processes: int) -> str:
     """Ten crossbars of 64 against three, on digits, both at what tuning chose for three."""
     base = tuning.chosen("digits", "pib")
-    common = ("schedule.evaluate_every=1000000", "schedule.entropies_every=0")
-    jobs = [Job("pib", "memristor-digits", seed, (*common, *base)) for seed in seeds]
-    shared = tuple(text for text in base if not text.startswith("units."))
-    temperature = next(text.split("=")[1] for text in base if text.startswith("units.hidden-1.objective.temperature"))
-    deep = [
-        Job("pib", "memristor-digits-deep", seed, (*common, *shared, *_temperatures(9, temperature))) for seed in seeds
-    ]
+    jobs = [Job("pib", "memristor-digits", seed, (*QUIET, *base)) for seed in seeds]
+    first = [text for text in base if text.startswith("units.hidden-1.")]
+    shared = [text for text in base if not text.startswith("units.")]
+    local = [text.replace("hidden-1", f"hidden-{unit}") for unit in range(1, 10) for text in first]
+    deep = [Job("pib", "memristor-digits-deep", seed, (*QUIET, *shared, *local)) for seed in seeds]
     results = list(run_all([*jobs, *deep], processes))
     three = [result.metrics["test_accuracy"] for result in results[: len(seeds)]]
     ten = [result.metrics["test_accuracy"] for result in results[len(seeds) :]]
@@ -126,7 +135,3 @@ def depth(seeds: Sequence[int], processes: int) -> str:
             "",
         ]
     )
-
-
-def _temperatures(hidden: int, value: str) -> list[str]:
-    return [f"units.hidden-{index + 1}.objective.temperature={value}" for index in range(hidden)]

@@ -27,14 +27,15 @@ def fault_recovery(seeds: Sequence[int], processes: int) -> str:
         for method in NAMES
         for seed in seeds
     ]
-    free = [
-        Job("pib", "memristor-mnist", seed, (*_quiet(), *tuning.chosen("mnist", "pib"))) for seed in seeds
-    ]
+    free = [Job("pib", "memristor-mnist", seed, (*_quiet(), *tuning.chosen("mnist", "pib"))) for seed in seeds]
     results: dict[tuple[str, float], list[Result]] = {}
     for job, result in zip([*jobs, *free], run_all([*jobs, *free], processes), strict=True):
         fraction = next((float(text.split("=")[1]) for text in job.overrides if text.startswith("faults.0.frac")), 0.0)
         results.setdefault((job.method, fraction), []).append(result)
-        print(f"  {job.method} {fraction} seed {job.seed}: {result.metrics} {result.error} {result.wall_s:.0f} s", flush=True)
+        print(
+            f"  {job.method} {fraction} seed {job.seed}: {result.metrics} {result.error} {result.wall_s:.0f} s",
+            flush=True,
+        )
     return _tables(results, seeds)
 
 
@@ -47,7 +48,7 @@ def _overrides(method: str, fraction: float) -> tuple[str, ...]:
     batch = next(int(text.split("=")[1]) for text in chosen if text.startswith("schedule.batch"))
     step = BEFORE * (54_000 // batch)
     told = method != "stale"
-    fault = f"faults=[{{ step = {step}, fraction = {fraction}, kind = \"mixed\" }}]"
+    fault = f'faults=[{{ step = {step}, fraction = {fraction}, kind = "mixed" }}]'
     return (*_quiet(), *chosen, fault, f"scan.after_faults={str(told).lower()}", f"faults.0.fraction={fraction}")
 
 
@@ -55,23 +56,24 @@ def _tables(results: dict[tuple[str, float], list[Result]], seeds: Sequence[int]
     lines = [
         "### Faults of cells in mid-run, MNIST, 784-128-64-10 on chip B",
         "",
-        f"`python -m benchmarks faults`; seeds {', '.join(map(str, seeds))}; {BEFORE} epochs before, {AFTER} after; each "
-        "struck cell sticks low, high, in between or open; in every unit, the read-out included; settings as tuned without "
-        "faults. Before, at the fault and after the re-set: validation accuracy; after training: test accuracy.",
+        f"`python -m benchmarks faults`; seeds {', '.join(map(str, seeds))}; {BEFORE} epochs before, {AFTER} after; "
+        "each struck cell sticks low, high, in between or open; in every unit, the read-out included; settings as "
+        "tuned without faults. Before, at the fault and after the re-set: validation accuracy; after training: test "
+        "accuracy.",
         "",
         "| cells struck | method | before | at the fault | healthy partners re-set, no training | after training |",
         "|---|---|---|---|---|---|",
     ]
-    for (method, fraction), found in sorted(results.items(), key=lambda item: (item[0][1], list(NAMES).index(item[0][0]))):
+    for method, fraction in sorted(results, key=lambda key: (key[1], list(NAMES).index(key[0]))):
+        found = results[method, fraction]
+        trained = percent([r.metrics["test_accuracy"] for r in found])
         if not fraction:
-            lines.append(f"| none | {NAMES[method]} | | | | {percent([r.metrics['test_accuracy'] for r in found])} |")
+            lines.append(f"| none | {NAMES[method]} | | | | {trained} |")
             continue
         moments = [[accuracy for _, split, accuracy in r.evaluations if split == "validation"] for r in found]
         reset = percent([m[2] for m in moments]) if method != "stale" else "(not told)"
-        lines.append(
-            f"| {fraction:.0%} | {NAMES[method]} | {percent([m[0] for m in moments])} | {percent([m[1] for m in moments])} "
-            f"| {reset} | {percent([r.metrics['test_accuracy'] for r in found])} |"
-        )
+        before, struck = (percent([m[index] for m in moments]) for index in (0, 1))
+        lines.append(f"| {fraction:.0%} | {NAMES[method]} | {before} | {struck} | {reset} | {trained} |")
     lines += ["", "What the scan found (cells faulty from birth included), per unit, mean over runs of PIB:", ""]
     lines += ["| cells struck | recall | precision | passes per cell | pulses per cell |", "|---|---|---|---|---|"]
     for (method, fraction), found in sorted(results.items()):

@@ -1,11 +1,11 @@
-"""The orchestrator's own time: a step's wall time less that of measuring, programming, objective and update arithmetic."""
+"""The orchestrator's own time: a step's wall time less measuring, programming, objective and update arithmetic."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +14,7 @@ import numpy as np
 
 import pib_lab
 from drivers.memristor_chip import MockCrossbar
+from pib_lab import evaluation as evaluation_module
 from pib_lab import learner as learner_module
 from pib_lab import training as training_module
 from pib_lab.conditioning import Conditioner
@@ -48,20 +49,11 @@ class Meter:
         parts: list[tuple[Any, str]] = [(MockCrossbar, name) for name in ("measure", "program", "pullback")]
         parts += [(learner_module, "evaluate"), (Adam, "step"), (Accumulator, "add"), (Accumulator, "due")]
         parts += [(Conditioner, "forward"), (Conditioner, "backward")]
-        parts += [(training_module, "input_gram"), (training_module, "information_plane")]
-        with contextmanager_stack([mock.patch.object(where, name, self.metered(getattr(where, name))) for where, name in parts]):
+        parts += [(training_module, "input_gram"), (evaluation_module, "information_plane")]
+        with ExitStack() as stack:
+            for where, name in parts:
+                stack.enter_context(mock.patch.object(where, name, self.metered(getattr(where, name))))
             yield
-
-
-@contextmanager
-def contextmanager_stack(managers: list[Any]) -> Iterator[None]:
-    """Enter all, leave all."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        for manager in managers:
-            stack.enter_context(manager)
-        yield
 
 
 class _Steps:
@@ -76,8 +68,9 @@ def overhead_table() -> str:
     lines = [
         "### The orchestrator's own time",
         "",
-        "`python -m benchmarks overhead`; wall time of a step, recording and flush included, less measuring, programming, "
-        "conditioning, objective, entropies and update arithmetic; entropies logged every 5 steps; 60 steps.",
+        "`python -m benchmarks overhead`; wall time of a step, recording and flush included, less measuring, "
+        "programming, conditioning, objective, entropies and update arithmetic; entropies logged every 5 steps; "
+        "60 steps.",
         "",
         "| protocol | step | of it the orchestrator | per unit and step |",
         "|---|---|---|---|",
@@ -103,8 +96,10 @@ def _steps(protocol: str) -> tuple[list[float], list[float]]:
 
     overrides = ["schedule.epochs=7", "schedule.evaluate_every=1000000", "schedule.checkpoint_every=1000000"]
     overrides += ["schedule.maps_every=0", "scan.at_start=false"]
-    with tempfile.TemporaryDirectory() as out, meter.watching(), mock.patch.object(
-        training_module.Trainer, "_one_step", timed_step
+    with (
+        tempfile.TemporaryDirectory() as out,
+        meter.watching(),
+        mock.patch.object(training_module.Trainer, "_one_step", timed_step),
     ):
         pib_lab.open(protocol, overrides=overrides).train(Path(out), views=[_Steps()])
     return walls[3:], own[3:]

@@ -18,7 +18,7 @@ from data.datasets import load
 from data.reader import Reader
 from pib_lab import baselines
 from pib_lab.batches import batches
-from pib_lab.events import Evaluated, Event
+from pib_lab.events import Evaluated, Event, FaultsScanned
 from pib_lab.experiment import Experiment
 from pib_lab.training import Teacher
 
@@ -76,7 +76,7 @@ def run(job: Job) -> Result:
     torch.set_num_threads(1)
     if job.method == "float":
         return _run_float(job)
-    overrides = list(job.overrides)
+    overrides = [text for text in job.overrides if text]
     if job.method == "frozen":
         names = [unit.name for unit in pib_lab.open(job.protocol).experiment.units[:-1]]
         overrides += [f"units.{name}.train=false" for name in names]
@@ -88,7 +88,9 @@ def run(job: Job) -> Result:
         with Reader(done.folder) as reader:
             events = list(reader.events())
     passes = {name: getattr(done.passes, name) for name in ("training", "verify", "scan", "calibration", "evaluation")}
-    return Result(job, done.metrics | {"pulses": done.pulses}, _evaluations(events), passes, _scans(events), done.wall_s)
+    return Result(
+        job, done.metrics | {"pulses": done.pulses}, _evaluations(events), passes, _scans(events), done.wall_s
+    )
 
 
 def _evaluations(events: Sequence[Event]) -> tuple[tuple[int, str, float], ...]:
@@ -96,8 +98,6 @@ def _evaluations(events: Sequence[Event]) -> tuple[tuple[int, str, float], ...]:
 
 
 def _scans(events: Sequence[Event]) -> tuple[dict[str, float], ...]:
-    from pib_lab.events import FaultsScanned
-
     return tuple(
         {
             "step": event.step,
@@ -159,6 +159,6 @@ def mean_se(values: Sequence[float]) -> tuple[float, float]:
 
 
 def percent(values: Sequence[float]) -> str:
-    """"97.12 ± 0.05 %" from fractions."""
+    """Mean and standard error in percent, as in 97.12 ± 0.05 %, from fractions."""
     mean, error = mean_se(values)
     return f"{100 * mean:.2f} ± {100 * error:.2f} %"

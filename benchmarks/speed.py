@@ -43,8 +43,8 @@ def entropy(seeds: Sequence[int], processes: int) -> str:
     lines = [
         "### Mutual information with its gradient, d = 256, float32",
         "",
-        f"`python -m benchmarks entropy`; {torch.get_num_threads()} threads; median of repeats. Peer: the same information "
-        "of order 1.01 by eigenvalues (torch.linalg.eigvalsh and autograd).",
+        f"`python -m benchmarks entropy`; {torch.get_num_threads()} threads; median of repeats. Peer: the same "
+        "information of order 1.01 by eigenvalues (torch.linalg.eigvalsh and autograd).",
         "",
         "| n | order 2, closed form | by eigenvalues | factor | memory added, closed form | by eigenvalues |",
         "|---|---|---|---|---|---|",
@@ -58,7 +58,8 @@ def entropy(seeds: Sequence[int], processes: int) -> str:
             rows.append([float(word) for word in done.stdout.split()])
         (fast, fast_mb), (slow, slow_mb) = rows
         lines.append(
-            f"| {n} | {1e3 * fast:.2f} ms | {1e3 * slow:.1f} ms | {slow / fast:.0f} | {fast_mb:.0f} MB | {slow_mb:.0f} MB |"
+            f"| {n} | {1e3 * fast:.2f} ms | {1e3 * slow:.1f} ms | {slow / fast:.0f} "
+            f"| {fast_mb:.0f} MB | {slow_mb:.0f} MB |"
         )
         print(lines[-1], flush=True)
     return "\n".join([*lines, ""])
@@ -119,7 +120,7 @@ def measurement(seeds: Sequence[int], processes: int) -> str:
 
 
 def overhead(seeds: Sequence[int], processes: int) -> str:
-    """What a step costs beyond measuring, programming, objective and update arithmetic; recording and flush included."""
+    """What a step costs beyond measuring, programming, objective and update arithmetic; recording included."""
     from benchmarks.overhead import overhead_table
 
     return overhead_table()
@@ -133,7 +134,8 @@ def startup(seeds: Sequence[int], processes: int) -> str:
         subprocess.run(command, capture_output=True, check=True)
 
     times = best_s(call, 11)
-    probe = "import sys; sys.argv=['pib-lab','--help']\ntry:\n import pib_lab.cli as c; c.main()\nexcept SystemExit: pass\n"
+    probe = "import sys; sys.argv=['pib-lab','--help']\n"
+    probe += "try:\n import pib_lab.cli as c; c.main()\nexcept SystemExit: pass\n"
     probe += "print('LOADED', [m for m in ('torch','h5py','numpy') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     return "\n".join(

@@ -12,35 +12,34 @@ import numpy as np
 from benchmarks.runs import Job, run_all
 
 CHOICES = Path(__file__).with_name("tuned.json")
-TUNING_SEEDS = (101, 102)
 
 Grid = dict[str, tuple[str, ...]]
 """Values to choose from, by the key of an override; "*" in a key stands for every hidden unit."""
 
-COMMON: Grid = {
-    "rule.learning_rate": ("0.005", "0.01", "0.02", "0.04"),
-    "schedule.batch": ("128", "256", "512"),
+CHIP: Grid = {
+    "rule.learning_rate": ("0.01", "0.02", "0.03", "0.05"),
     "rule.deadband": ("1.0", "2.0", "4.0"),
     "conditioning.headroom": ("2.0", "3.0", "4.0"),
 }
-LOCAL: Grid = {"units.*.objective.temperature": ("0.1", "0.2", "0.4")}
-FLOAT: Grid = {
-    "rule.learning_rate": ("0.001", "0.002", "0.005", "0.01", "0.02", "0.05"),
-    "schedule.batch": ("64", "128", "256", "512"),
+LOCAL: Grid = {
+    "units.*.objective.temperature": ("0.06", "0.12", "0.25"),
+    "units.*.objective.ridge": ("0.3", "1.0", "3.0"),
 }
+FLOAT: Grid = {"rule.learning_rate": ("0.001", "0.002", "0.005", "0.01", "0.02", "0.05")}
 
 
-def grid_of(method: str) -> Grid:
+def grid_of(method: str, batches: tuple[str, ...]) -> Grid:
     """What is tuned for a method."""
     if method == "float":
-        return FLOAT
-    return COMMON | LOCAL if method == "pib" else COMMON
+        return FLOAT | {"schedule.batch": batches}
+    common = CHIP | {"schedule.batch": batches}
+    return common | LOCAL if method == "pib" else common
 
 
-def trials(method: str, count: int, hidden: Sequence[str]) -> list[tuple[str, ...]]:
-    """`count` different random points of the method's grid, as overrides; the same every time."""
+def trials(grid: Grid, count: int, hidden: Sequence[str]) -> list[tuple[str, ...]]:
+    """`count` different random points of the grid, as overrides; the same every time."""
     rng = np.random.default_rng(20260)
-    grid, found = grid_of(method), []
+    found: list[tuple[str, ...]] = []
     while len(found) < count:
         point: list[str] = []
         for key, values in grid.items():
@@ -52,10 +51,21 @@ def trials(method: str, count: int, hidden: Sequence[str]) -> list[tuple[str, ..
     return found
 
 
-def tune(name: str, protocol: str, method: str, fixed: Sequence[str], hidden: Sequence[str], count: int, processes: int) -> None:
+def tune(
+    name: str,
+    protocol: str,
+    method: str,
+    *,
+    grid: Grid,
+    fixed: Sequence[str],
+    hidden: Sequence[str],
+    count: int,
+    seeds: Sequence[int],
+    processes: int,
+) -> None:
     """Try `count` points for `method` and remember the best by mean validation accuracy under `name/method`."""
-    points = trials(method, count, hidden)
-    jobs = [Job(method, protocol, seed, (*fixed, *point)) for point in points for seed in TUNING_SEEDS]
+    points = trials(grid, count, hidden)
+    jobs = [Job(method, protocol, seed, (*fixed, *point)) for point in points for seed in seeds]
     scores: dict[tuple[str, ...], list[float]] = {point: [] for point in points}
     for job, result in zip(jobs, run_all(jobs, processes), strict=True):
         scores[job.overrides[len(fixed) :]].append(0.0 if result.error else result.metrics["validation_accuracy"])
@@ -67,7 +77,7 @@ def tune(name: str, protocol: str, method: str, fixed: Sequence[str], hidden: Se
         "overrides": list(ranked[0][0]),
         "validation": float(np.mean(ranked[0][1])),
         "trials": count,
-        "seeds": list(TUNING_SEEDS),
+        "seeds": list(seeds),
     }
     CHOICES.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
 

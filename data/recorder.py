@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -39,21 +40,20 @@ class Recorder:
         a run already, is locked by another run, or cannot be written to.
         """
         path = folder / RUN_FILE
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunFileError(f"{folder}: cannot be made ({error.strerror}). Choose another --out") from error
+        _make(folder)
         lock = WriterLock(folder)
         try:
-            if path.exists():
-                raise RunFileError(
-                    f"{folder}: already holds a run, and a second run into the same folder would destroy it. Choose "
-                    f"another --out, or continue that run with --resume {folder}"
-                )
+            _refuse_taken(folder)
             return cls._begin(path, lock, started, initial)
         except BaseException:
             lock.release()
             raise
+
+    @staticmethod
+    def make_free(folder: Path) -> None:
+        """Make `folder` if it is missing; RunFileError when that cannot be done or when it holds a run already."""
+        _make(folder)
+        _refuse_taken(folder)
 
     @classmethod
     def _begin(cls, path: Path, lock: WriterLock, started: RunStarted, initial: CheckpointTaken) -> Recorder:
@@ -69,12 +69,15 @@ class Recorder:
         return recorder
 
     @classmethod
-    def resume(cls, folder: Path) -> tuple[Recorder, RunStarted, CheckpointTaken]:
+    def resume(
+        cls, folder: Path, accept: Callable[[CheckpointTaken], None] = lambda checkpoint: None
+    ) -> tuple[Recorder, RunStarted, CheckpointTaken]:
         """Continue the run in `folder` from its newest whole checkpoint.
 
-        What was recorded after the checkpoint is dropped from the file and kept in run.h5.before-recovery. Returns the
-        recorder, the first RunStarted and the checkpoint. Raises RunFileError when there is no run, no whole
-        checkpoint, or another process is writing.
+        What was recorded after the checkpoint is dropped from the file and kept in run.h5.before-recovery. `accept` is
+        given the checkpoint first: when it raises, the file is left as it was. Returns the recorder, the first
+        RunStarted and the checkpoint. Raises RunFileError when there is no run, no whole checkpoint, or another process
+        is writing.
         """
         path = folder / RUN_FILE
         with Reader(path):  # refuses a folder that holds no run before anything is made there
@@ -84,12 +87,14 @@ class Recorder:
                 started, held = reader.started, reader.held()
             if not held:
                 raise RunFileError(f"{path}: holds no whole checkpoint to resume from; start the run again")
+            checkpoint = CheckpointTaken(held[0].step, held[0].state)
+            accept(checkpoint)
             rewrite(path, held[0], keep_old=True)
             recorder = cls(path, lock, started)
         except BaseException:
             lock.release()
             raise
-        return recorder, started, CheckpointTaken(held[0].step, held[0].state)
+        return recorder, started, checkpoint
 
     def __enter__(self) -> Recorder:
         return self
@@ -140,3 +145,18 @@ class Recorder:
                 rewrite(self.path, None, keep_old=False, compress=True)
         except RunFileError as error:
             _log.warning("the run file is complete, but was left uncompressed: %s", error)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFileError(f"{folder}: cannot be made ({error.strerror}). Choose another --out") from error
+
+
+def _refuse_taken(folder: Path) -> None:
+    if (folder / RUN_FILE).exists():
+        raise RunFileError(
+            f"{folder}: already holds a run, and a second run into the same folder would destroy it. Choose "
+            f"another --out, or continue that run with --resume {folder}"
+        )

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from pib_lab.capabilities import RevealsParameters
 from pib_lab.errors import ConfigurationError
 from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
 from pib_lab.objectives import Context, CrossEntropy, evaluate
 from pib_lab.quantities import Array
-from pib_lab.capabilities import RevealsParameters
 
 Transfer = Callable[[LocalLearner], Array]
 """The linear map (n_in, n_out) from drive to response that a peer believes a unit to have."""

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from pib_lab.quantities import Array, Codes, Counts, Mask
-from pib_lab.unit import CancelToken, State
+from pib_lab.unit import CancelToken, PhysicalUnit, State
 
 
 @runtime_checkable
@@ -115,3 +115,10 @@ class Compensates(Protocol):
 
     def compensate(self, wanted: Array, held: Array, faulty: Mask) -> Array:
         """Targets for all parameters that come closest to what `wanted` would do while `faulty` ones stay `held`."""
+
+
+def wear(unit: PhysicalUnit) -> tuple[int, int]:
+    """(pulses, verify passes) of all parameters so far; zeros for a unit that does not count."""
+    if not isinstance(unit, CountsWear):
+        return 0, 0
+    return int(unit.pulses().sum(dtype=np.int64)), unit.verify_passes()

@@ -51,6 +51,8 @@ def dry_run(
     steps = schedule.epochs * per_epoch
     depth = len(specs)
     evaluations = steps // (schedule.evaluate_every or max(per_epoch, 1))
+    strikes = len({max(fault.step, 1) for fault in experiment.faults if fault.step <= steps})
+    evaluations += strikes * (3 if experiment.scan.after_faults and experiment.scan.compensate else 2)
     passes = Passes(
         training=steps * schedule.batch * depth,
         evaluation=(evaluations * sizes[1] + sizes[2]) * depth,

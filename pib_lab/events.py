@@ -5,13 +5,15 @@ Everything a view needs is in the events; nothing in them refers back to live ob
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
 from pib_lab.quantities import Array, Codes, Counts
+
+NAN = math.nan
+"""A number that was not computed or is not known."""
 
 SCHEMA_VERSION = 1
 """Raised whenever an event gains, loses or changes a field; written into every run file."""
@@ -253,5 +255,3 @@ Event = (
     | Message
     | RunFinished
 )
-
-NAN = float(np.nan)

@@ -75,7 +75,7 @@ class Unit(Model):
     objective: Plugin
     device: str | None = None  # a name under [hardware]; may be left out when there is only one
     after: str | None = None  # the unit whose response drives this one; default: the unit above, first: the data set
-    rectify: bool | None = None  # default: True for hidden units, False for the last
+    rectify: bool | None = None  # hidden units always are; default for the last: False
     train: bool = True
     init_scale: Positive = 0.15  # standard deviation of initial differential weights, as a fraction of full scale
     learning_rate_scale: Positive = 1.0
@@ -194,6 +194,11 @@ class Experiment(Model):
             if unit.after is not None and unit.after not in names[:index]:
                 raise ValueError(
                     f"{where}: after = {unit.after!r} names no earlier unit{nearest(unit.after, names[:index])}"
+                )
+            if unit.rectify is False and index < len(self.units) - 1:
+                raise ValueError(
+                    f"{where}.rectify: a hidden unit's signal drives the next unit, from nothing to full drive, so it "
+                    "must be rectified; leave rectify out"
                 )
             source = self.source_of(index)
             if source is not None and self.units[source].outputs != unit.inputs:

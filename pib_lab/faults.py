@@ -1,10 +1,17 @@
 """The fault map, and how it is found from measurements alone.
 
-A cell is faulty when it was asked to move twice and did not. Each cell is asked to move by `_STROKE` of the window
-towards the far half, then back; it is called stuck when neither move reached `_MOVED` of the stroke, and the unit's own
-write-verify (where it has one) missed the target both times (the second time only where there was a way to go: a cell
-known to be held where it is stuck misses nothing by staying). Cost: two writes of every tested cell, three sets of
-reads.
+Every tested cell is asked to move by `_STROKE` of the window towards the far half, then back home; it is a suspect when
+what is measured of it moved by less than `_MOVED` of the window.
+
+- A unit that verifies its writes: a suspect is stuck when it also missed its target both times (the second time only
+  where there was a way to go: a cell known to be held where it is stuck misses nothing by staying). How far it moved is
+  the lesser of what scan reads and verify reads say, for line resistance lets a stuck cell's reading move with its
+  neighbours. Cost: two writes of every tested cell, three sets of reads.
+- A unit that writes in open loop: pulses may find little room left, or a slow cell, so that a sound cell hardly moves.
+  Suspects are therefore driven to the end of the window away from where they read, then to the other, in `_ROUNDS`
+  rounds, and home; what has moved by less than `_MOVED` between any two sets of reads is stuck. A sound cell passes for
+  stuck only when no round moves it. Cost, beyond the above: two sets of reads a round, and of every suspect two writes
+  a round and one home.
 """
 
 from __future__ import annotations
@@ -13,12 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pib_lab.capabilities import CountsWear, ReadsParameters, wear
 from pib_lab.quantities import Array, Codes, Mask, Quantity
-from pib_lab.capabilities import CountsWear, ReadsParameters
 from pib_lab.unit import CancelToken, FaultKind, PhysicalUnit
 
 _STROKE = 0.4  # of the window: several times the spread after a write of the worst device in data/profiles
-_MOVED = 0.25  # of the stroke: several times the read noise of a stuck cell
+_MOVED = 0.1  # of the window: beyond the telegraph noise of a stuck cell
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -47,42 +55,73 @@ def scan(unit: PhysicalUnit, held: Array, tested: Mask, reads: int, cancel: Canc
     if not isinstance(unit, ReadsParameters):
         raise TypeError(f"{unit.spec.name} cannot read its parameters")
     limits = unit.spec.parameters
-    pulses_before = int(unit.pulses().sum()) if isinstance(unit, CountsWear) else 0
-    passes = 0
-
-    def read() -> Array:
-        nonlocal passes
-        total = np.zeros(limits.shape, np.float32)
-        for _ in range(reads):
-            values, cost = unit.read_parameters(cancel=cancel)
-            total += values
-            passes += cost
-        return total / np.float32(reads)
-
-    before = read()
-    stroke = np.float32(_STROKE * limits.span)
-    middle = np.float32(0.5 * (limits.low + limits.high))
-    away = np.where(before < middle, before + stroke, before - stroke).astype(np.float32)
-    unit.program(np.clip(away, limits.low, limits.high), tested)
+    pulses_before = wear(unit)[0]
+    reader = _Reader(unit, reads, cancel)
+    middle = 0.5 * (limits.low + limits.high)
+    least = np.float32(_MOVED * limits.span)
+    before = reader.read()
+    stroke = np.where(before > middle, -_STROKE, _STROKE) * limits.span
+    away = np.clip(before + stroke, limits.low, limits.high).astype(np.float32)
+    verified_before = wear(unit)[1]
+    held_away = unit.program(away, tested)
     missed = _missed(unit, tested)
-    moved = read()
+    reader.read()
     home = np.where(tested, np.clip(held, limits.low, limits.high), held)
     held_now = unit.program(home, tested)
-    missed &= _missed(unit, tested) | (np.abs(home - moved) < _MOVED * stroke)
-    after = read()
-    largest = np.maximum(np.abs(moved - before), np.abs(after - moved))
-    stuck = tested & missed & (largest < _MOVED * stroke)
-    readings = (before + moved + after) / np.float32(3.0)
-    pulses = int(unit.pulses().sum()) - pulses_before if isinstance(unit, CountsWear) else 0
-    return ScanResult(classify(readings, stuck, limits), readings, held_now, passes, pulses)
+    missed &= _missed(unit, tested) | (np.abs(home - held_away) < least)
+    reader.read()
+    suspects = tested & (reader.spread() < least)
+    if wear(unit)[1] > verified_before:  # every write of a unit that verifies takes some
+        stuck = missed & (suspects | (tested & (np.abs(held_now - held_away) < least)))
+    else:
+        stuck = _drive_to_the_ends(unit, reader, suspects, before > middle)
+        held_now = unit.program(home, suspects)
+    codes = classify(reader.mean(), stuck, limits)
+    return ScanResult(codes, reader.mean(), held_now, reader.passes, wear(unit)[0] - pulses_before)
+
+
+def _drive_to_the_ends(unit: PhysicalUnit, reader: _Reader, suspects: Mask, above: Mask) -> Mask:
+    """Suspects that do not move when driven to the end of the window away from where they read, then to the other."""
+    limits = unit.spec.parameters
+    for _ in range(_ROUNDS):
+        for low in (above, ~above):
+            if suspects.any():
+                unit.program(np.where(low, limits.low, limits.high).astype(np.float32), suspects)
+                reader.read()
+        suspects = suspects & (reader.spread() < np.float32(_MOVED * limits.span))
+    return suspects
+
+
+class _Reader:
+    """Reads all parameters, each time as a mean of several; remembers what was read and what it cost."""
+
+    def __init__(self, unit: ReadsParameters, reads: int, cancel: CancelToken) -> None:
+        self._unit, self._reads, self._cancel = unit, reads, cancel
+        self._seen: list[Array] = []
+        self.passes = 0
+
+    def read(self) -> Array:
+        """The mean of one set of reads."""
+        values = []
+        for _ in range(self._reads):
+            value, cost = self._unit.read_parameters(cancel=self._cancel)
+            values.append(value)
+            self.passes += cost
+        self._seen.append(np.mean(values, axis=0, dtype=np.float32))
+        return self._seen[-1]
+
+    def mean(self) -> Array:
+        """Over all sets."""
+        return np.asarray(np.mean(self._seen, axis=0, dtype=np.float32))
+
+    def spread(self) -> Array:
+        """Largest difference between sets."""
+        return np.asarray(np.ptp(self._seen, axis=0))
 
 
 def _missed(unit: PhysicalUnit, tested: Mask) -> Mask:
-    """Cells whose last write missed; every tested cell where the unit does not verify its writes."""
-    if not isinstance(unit, CountsWear):
-        return tested.copy()
-    misses = unit.write_misses() > 0
-    return misses if misses.any() else tested.copy()
+    """Tested cells whose last write missed, as far as the unit's own verify reads tell."""
+    return tested & (unit.write_misses() > 0) if isinstance(unit, CountsWear) else np.zeros_like(tested)
 
 
 def classify(readings: Array, stuck: Mask, limits: Quantity) -> Codes:

@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from pib_lab.capabilities import Compensates, Initialises, PullsBack, Ranges, ReadsParameters, Snapshots, wear
 from pib_lab.conditioning import Conditioner
-from pib_lab.errors import ConfigurationError, ResponseError
+from pib_lab.errors import ConfigurationError
 from pib_lab.faults import ScanResult, scan
+from pib_lab.lessons import LearnBatch, LearnerConfig, LearnRecord, Trace, check_labels, check_response
 from pib_lab.objectives import Context, Objective, evaluate
-from pib_lab.quantities import Array, Codes, Labels, Mask
-from pib_lab.capabilities import Compensates, CountsWear, Initialises, PullsBack, Ranges, ReadsParameters, Snapshots
-from pib_lab.unit import CancelToken, FaultKind, Measurement, PhysicalUnit
-from pib_lab.updates import Accumulator, Adam, Momentum, Optimiser
+from pib_lab.perturbation import perturb
+from pib_lab.quantities import Array, Codes, Mask
+from pib_lab.ranging import find_range, follow_range
+from pib_lab.unit import CancelToken, FaultKind, PhysicalUnit
+from pib_lab.updates import Accumulator, make_optimiser
 
-_RANGE_UP = 0.002  # fraction of clipped readings in a batch above which the front end's full scale is raised
-_ROOM = 1.6  # full scale over peak that is asked for when it is lowered
-_RANGE_DOWN = 0.25  # peak as a fraction of full scale below which it is lowered, to use the converter's bits
-
-
-@dataclass(frozen=True)
-class LearnBatch:
-    """What reaches a learner besides its own drive: targets and the Gram matrix of the network's input. No errors."""
-
-    batch_id: int
-    labels: Labels
-    classes: int
-    x_gram: Array
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What was measured in a learner's last forward pass, kept until it has learned from it."""
-
-    drive: Array
-    values: Array
-    signal: Array
-    saturated: float
-    passes: int
-
-
-@dataclass(frozen=True)
-class LearnRecord:
-    """What one learning step did. `passes` were spent by the update rule beyond the forward pass."""
-
-    batch_id: int
-    parameter_version: int
-    loss: float
-    pulses: int
-    cells_written: int
-    verify_passes: int
-    passes: int
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """How one unit learns; numbers as in the protocol's [conditioning] and [rule]."""
-
-    rectify: bool
-    range: str = "column"
-    headroom: float = 3.0
-    conditioning_momentum: float = 0.05
-    rule: str = "auto"
-    optimiser: str = "adam"
-    momentum: float = 0.9
-    second_momentum: float = 0.99
-    deadband: float = 1.0
-    centring: float = 0.0
-    init_scale: float = 0.15
-    learning_rate_scale: float = 1.0
-    perturbation: float = 0.05
-    train: bool = True
-    max_saturated: float = 0.25
+__all__ = ["LearnBatch", "LearnRecord", "LearnerConfig", "LocalLearner", "Trace"]
 
 
 class LocalLearner:
@@ -98,11 +42,9 @@ class LocalLearner:
         self._rng = np.random.Generator(np.random.PCG64(seed))
         spec = unit.spec
         self._low, self._span = np.float32(spec.parameters.low), np.float32(spec.parameters.span)
-        if config.range not in ("column", "unit"):
-            raise ConfigurationError(f"conditioning range {config.range!r}: choose column or unit")
         self.conditioner = Conditioner(
             spec.response.size,
-            range="column" if config.range == "column" else "unit",
+            range=config.range,
             rectify=config.rectify,
             headroom=config.headroom,
             momentum=config.conditioning_momentum,
@@ -111,11 +53,7 @@ class LocalLearner:
         shape = spec.parameters.shape
         resolution = spec.parameters.resolution / spec.parameters.span
         self.accumulator = Accumulator(np.full(shape, 0.5, np.float32), config.deadband * resolution)
-        self._optimiser: Optimiser = (
-            Adam(shape, config.momentum, config.second_momentum)
-            if config.optimiser == "adam"
-            else Momentum(shape, config.momentum)
-        )
+        self._optimiser = make_optimiser(config.optimiser, shape, config.momentum, config.second_momentum)
         self.rule = self._choose_rule()
 
     @property
@@ -151,8 +89,7 @@ class LocalLearner:
         """
         if learn:
             self.trace = None
-        drive_spec = self.unit.spec.drive
-        drive = signal * np.float32(drive_spec.span) + np.float32(drive_spec.low)
+        drive = self._drive(signal)
         measurement = self.unit.measure(drive, cancel=self.cancel)
         saturated = float(measurement.saturated.mean())
         values = measurement.values.reshape(len(drive), -1)
@@ -160,58 +97,22 @@ class LocalLearner:
         conditioned = self.conditioner.forward(values, learn)
         if learn:
             self.trace = Trace(drive, values, conditioned, saturated, measurement.passes)
-            self._follow_range(measurement)
+            follow_range(self.unit, measurement)
         return conditioned
 
     def _refuse_bad(self, drive: Array, values: Array, saturated: float) -> None:
         self.rejected = Trace(drive, values, values, saturated, len(drive))
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise ResponseError(
-                f"unit {self.name}: {bad} of {values.size} measured responses are not finite numbers; "
-                "check the link and the instrument's range, then resume the run"
-            )
-        if saturated > self.config.max_saturated:
-            raise ResponseError(
-                f"unit {self.name}: {saturated:.1%} of the readings are saturated (limit "
-                f"{self.config.max_saturated:.1%}, limits.saturated); lower the drive or choose a wider range"
-            )
+        check_response(values, saturated, self.config.max_saturated, self.name)
         self.rejected = None
 
-    def _follow_range(self, measurement: Measurement) -> None:
-        """Keep the front end's full scale just above the response, for the next batch."""
-        if not isinstance(self.unit, Ranges):
-            return
-        full_scale = self.unit.full_scale()
-        if float(measurement.saturated.mean()) > _RANGE_UP:
-            self.unit.set_full_scale(full_scale * 1.01)  # the next range up
-            return
-        peak = float(np.abs(measurement.values).max(initial=0.0))
-        if peak < _RANGE_DOWN * full_scale:
-            # what is asked for lies below the next range down of a 1-2-5 series, and at most a decade away
-            self.unit.set_full_scale(max(_ROOM * peak, 0.1 * full_scale))
+    def _drive(self, signal: Array) -> Array:
+        spec = self.unit.spec.drive
+        return np.asarray(signal * np.float32(spec.span) + np.float32(spec.low))
 
     def calibrate(self, signal: Array) -> tuple[Array, int]:
-        """Find the front end's range and the first conditioning from one batch; returns (conditioned, passes).
-
-        Each try of a range costs one pass a sample.
-        """
-        passes = 0
-        drive_spec = self.unit.spec.drive
-        drive = signal * np.float32(drive_spec.span) + np.float32(drive_spec.low)
-        while True:
-            measurement = self.unit.measure(drive, cancel=self.cancel)
-            passes += measurement.passes
-            if not isinstance(self.unit, Ranges):
-                break
-            before = self.unit.full_scale()
-            self._follow_range(measurement)
-            if self.unit.full_scale() == before:
-                break
-            if self.unit.full_scale() < before and float(measurement.saturated.mean()) > 0:
-                break
-            if passes > 20 * len(drive):
-                break
+        """Find the front end's range and the first conditioning from one batch; returns (conditioned, passes)."""
+        drive = self._drive(signal)
+        measurement, passes = find_range(self.unit, drive, self.cancel)
         values = measurement.values.reshape(len(drive), -1)
         self._refuse_bad(drive, values, 0.0)
         return self.conditioner.forward(values, learn=True), passes
@@ -243,46 +144,32 @@ class LocalLearner:
         return self._update(batch, loss, self.unit.pullback(trace.drive, d_value), self.wear(), passes=0)
 
     def _learn_by_perturbation(self, batch: LearnBatch, trace: Trace, context: Context) -> LearnRecord:
-        """SPSA (Spall, 1992): gradient ~ (L(p + c s) - L(p - c s)) / (2 c) s, s random signs; two passes a sample.
+        """One step of SPSA on the unit's own loss; two passes a sample.
 
-        Both shifted measurements use the same recorded drive, with conditioning frozen; the shift is what the unit
-        says was applied, not what was asked.
+        Both shifted measurements use the same recorded drive, with conditioning frozen.
         """
         self.trace = None
-        worn = self.wear()
-        centre = self.accumulator.held.copy()
-        signs: Array = self._rng.choice(np.array([-1.0, 1.0], np.float32), size=centre.shape)
-        losses, applied, passes = [], [], 0
-        for direction in (1.0, -1.0):
-            wanted = np.clip(centre + np.float32(direction * self.config.perturbation) * signs, 0.0, 1.0)
-            applied.append(self._normalised(self.unit.program(self._physical(wanted), self.usable)))
+        worn, passes = self.wear(), 0
+
+        def program(wanted: Array) -> Array:
+            return self._normalised(self.unit.program(self._physical(wanted), self.usable))
+
+        def measure_loss() -> float:
+            nonlocal passes
             measurement = self.unit.measure(trace.drive, cancel=self.cancel)
+            passes += measurement.passes
             values = measurement.values.reshape(len(trace.drive), -1)
             self._refuse_bad(trace.drive, values, float(measurement.saturated.mean()))
-            losses.append(evaluate(self.objective, self.conditioner.forward(values, learn=False), context)[0])
-            passes += measurement.passes
-        self.accumulator.held = applied[-1]
-        shift = applied[0] - applied[1]
-        gradient = (losses[0] - losses[1]) * shift / np.float32(max(float(np.mean(shift * shift)), 1e-12))
-        return self._update(batch, 0.5 * (losses[0] + losses[1]), gradient.astype(np.float32), worn, passes)
+            return evaluate(self.objective, self.conditioner.forward(values, learn=False), context)[0]
+
+        found = perturb(self.accumulator.held, self.config.perturbation, self._rng, program, measure_loss)
+        self.accumulator.held = found.held
+        return self._update(batch, found.loss, found.gradient, worn, passes)
 
     def _measured(self, batch: LearnBatch) -> Trace:
         if self.trace is None:
             raise ConfigurationError(f"unit {self.name}: learn() needs a forward(..., learn=True) first")
-        if len(batch.labels) != len(self.trace.signal):
-            raise ConfigurationError(
-                f"unit {self.name}: {len(batch.labels)} labels for {len(self.trace.signal)} measured samples"
-            )
-        if len(batch.labels) and not 0 <= int(batch.labels.min()) <= int(batch.labels.max()) < batch.classes:
-            raise ConfigurationError(
-                f"unit {self.name}: labels from {batch.labels.min()} to {batch.labels.max()} for "
-                f"{batch.classes} classes; classes are counted from 0"
-            )
-        if len(batch.labels) < 2 or (batch.labels == batch.labels[0]).all():
-            raise ConfigurationError(
-                f"unit {self.name}: a batch of {len(batch.labels)} samples of a single class teaches nothing; "
-                "use a larger batch or shuffle the data"
-            )
+        check_labels(batch, len(self.trace.signal), self.name)
         return self.trace
 
     def _update(
@@ -292,7 +179,7 @@ class LocalLearner:
         usable = self.usable
         gradient = np.where(usable, gradient, np.float32(0.0))
         change = self._optimiser.step(gradient, batch.learning_rate * self.config.learning_rate_scale)
-        if self.config.centring:
+        if self.config.centring and isinstance(self.unit, Compensates):
             # pairs are the last axis of length 2; their mean carries no signal and drifts to a rail if left alone
             mean = self.accumulator.target.mean(axis=-1, keepdims=True)
             change -= np.float32(self.config.centring) * (mean - np.float32(0.5))
@@ -318,8 +205,7 @@ class LocalLearner:
     @property
     def usable(self) -> Mask:
         """Parameters not known to be faulty: only these are pulsed."""
-        healthy: Mask = self.faults == FaultKind.HEALTHY
-        return healthy
+        return np.asarray(self.faults == FaultKind.HEALTHY)
 
     def scan(self, reads: int) -> ScanResult:
         """Find faulty parameters from measurements and remember them; they are no longer pulsed."""
@@ -342,9 +228,7 @@ class LocalLearner:
 
     def wear(self) -> tuple[int, int]:
         """(pulses, verify passes) so far; zeros for a unit that does not count."""
-        if not isinstance(self.unit, CountsWear):
-            return 0, 0
-        return int(self.unit.pulses().sum(dtype=np.int64)), self.unit.verify_passes()
+        return wear(self.unit)
 
     # Between physical and normalised parameters
 
@@ -367,43 +251,47 @@ class LocalLearner:
             "target": self.accumulator.target.copy(),
             "faults": self.faults.copy(),
             "version": self.parameter_version,
-            "rng": _rng_text(self._rng),
+            "rng": json.dumps(self._rng.bit_generator.state, sort_keys=True),
         }
         state |= {f"optimiser/{key}": value for key, value in self._optimiser.snapshot().items()}
         state |= {f"conditioner/{key}": value for key, value in self.conditioner.snapshot().items()}
         if isinstance(self.unit, Snapshots):
             state |= {f"unit/{key}": value for key, value in self.unit.snapshot().items()}
+        elif isinstance(self.unit, Ranges):
+            state["full_scale"] = self.unit.full_scale()
         return state
 
     def restore(self, state: dict[str, Any]) -> int:
         """Go back to a snapshot (after `start`); returns the passes it took.
 
-        A unit without snapshots, that is real hardware, has lived on since: its parameters are read again before they
-        are trusted.
+        A unit without snapshots, that is real hardware, has lived on since: its front end is set as it was, and its
+        parameters are read again before they are trusted. Raises ConfigurationError for the checkpoint of a unit of
+        another shape, KeyError for one that lacks something.
         """
 
         def part(name: str) -> dict[str, Any]:
             return {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
 
-        self.accumulator.held = np.array(state["held"], np.float32)
+        held, shape = np.array(state["held"], np.float32), self.unit.spec.parameters.shape
+        if held.shape != shape:
+            raise ConfigurationError(
+                f"unit {self.name}: the checkpoint holds parameters of shape {held.shape}, the unit has {shape}; "
+                "resume with the protocol of that run"
+            )
+        self.accumulator.held = held
         self.accumulator.target = np.array(state["target"], np.float32)
         self.faults = np.array(state["faults"], np.int8)
         self.parameter_version = int(state["version"])
-        _restore_rng(self._rng, str(state["rng"]))
+        self._rng.bit_generator.state = json.loads(str(state["rng"]))
         self._optimiser.restore(part("optimiser/"))
         self.conditioner.restore(part("conditioner/"))
         if isinstance(self.unit, Snapshots):
             self.unit.restore(part("unit/"))
-        elif isinstance(self.unit, ReadsParameters):
+            return 0
+        if isinstance(self.unit, Ranges):
+            self.unit.set_full_scale(float(state["full_scale"]))
+        if isinstance(self.unit, ReadsParameters):
             readings, passes = self.unit.read_parameters(cancel=self.cancel)
             self.accumulator.held = self._normalised(readings)
             return passes
         return 0
-
-
-def _rng_text(rng: np.random.Generator) -> str:
-    return json.dumps(rng.bit_generator.state, sort_keys=True)
-
-
-def _restore_rng(rng: np.random.Generator, text: str) -> None:
-    rng.bit_generator.state = json.loads(text)

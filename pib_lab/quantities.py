@@ -55,7 +55,7 @@ class Quantity:
         self.check_limits(values, name)
 
     def check_limits(self, values: npt.NDArray[Any], name: str) -> None:
-        """Raise LimitError unless every value is finite and within the limits (to one part in a million of the span)."""
+        """Raise LimitError unless every value is finite and within the limits, to one part in a million of the span."""
         if values.size == 0:
             return
         low, high = float(values.min()), float(values.max())
@@ -91,7 +91,9 @@ def parse_quantity(text: str | float, unit: str) -> float:
     except pint.DimensionalityError as error:
         raise ConfigurationError(f"{text!r} is not a quantity in {unit}: {error}") from None
     except Exception as error:  # pint raises tokenizer and arithmetic errors of many kinds for a text it cannot read
-        raise ConfigurationError(f'{text!r} is not a quantity: write a number and a unit, such as "1 {unit}"') from error
+        raise ConfigurationError(
+            f'{text!r} is not a quantity: write a number and a unit, such as "1 {unit}"'
+        ) from error
     if not math.isfinite(converted):
         raise ConfigurationError(f"{text!r} is not a finite quantity")
     return converted

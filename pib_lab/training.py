@@ -2,86 +2,32 @@
 
 Nothing travels backwards between units: each learner is given its own measurement, the Gram matrix of the network's
 input and the targets. Steps are counted from 1; an event's step is the number of steps completed when it was made
-(of faults and scans: the step that they precede).
+(of faults, scans and the evaluations around a fault: the step that they precede).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
 
 from pib_lab.batches import batches
 from pib_lab.control import Commands
-from pib_lab.entropy import information_plane, input_gram, label_gram
-from pib_lab.errors import Cancelled, ConfigurationError, LimitError, PibError, ResponseError
-from pib_lab.events import (
-    NAN,
-    BatchRejected,
-    CheckpointTaken,
-    Evaluated,
-    Event,
-    FaultsScanned,
-    FaultsStruck,
-    MadeSafe,
-    MapTaken,
-    Message,
-    Passes,
-    RunFinished,
-    RunState,
-    StateChanged,
-    StepDone,
-    UnitStep,
-)
+from pib_lab.entropy import input_gram
+from pib_lab.errors import Cancelled, ConfigurationError, PibError
+from pib_lab.evaluation import Material, Samples, evaluate_split, information_planes, take_maps
+from pib_lab.events import NAN, CheckpointTaken, Passes, RunFinished, RunState, StateChanged, StepDone
 from pib_lab.experiment import Fault, Limits, Scan, Schedule
-from pib_lab.faults import can_scan, score
-from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
-from pib_lab.objectives import CrossEntropy
-from pib_lab.quantities import Array, Labels
-from pib_lab.capabilities import CountsWear, InjectsFaults, Ranges, ReportsFaults
+from pib_lab.learner import LearnBatch, LocalLearner
+from pib_lab.quantities import Array
+from pib_lab.teaching import LocalTeacher, Teacher, unit_steps
+from pib_lab.upkeep import Publish, Striker, WearBudget, keeping_rejected, make_all_safe, scan_units
 
-Publish = Callable[[Event], None]
-
-
-class Samples(Protocol):
-    """Features (n, features) in 0..1 and labels (n,)."""
-
-    @property
-    def x(self) -> Array: ...
-
-    @property
-    def y(self) -> Labels: ...
-
-
-@dataclass(frozen=True)
-class Material:
-    """What is learned from. Validation may be empty; the test split is looked at once, when training is over."""
-
-    train: Samples
-    validation: Samples
-    test: Samples
-    classes: int
-
-
-class Teacher(Protocol):
-    """How learners are taught from what they measured. The mission's way is `LocalTeacher`; peers are in baselines."""
-
-    def teach(self, learners: Sequence[LocalLearner], batch: LearnBatch) -> list[LearnRecord]:
-        """Let every learner learn from its last forward pass."""
-
-
-class LocalTeacher:
-    """Each learner improves its own local loss. The order does not matter: no learner looks at another."""
-
-    def teach(self, learners: Sequence[LocalLearner], batch: LearnBatch) -> list[LearnRecord]:
-        """One local step of every learner."""
-        return [learner.learn(batch) for learner in learners]
+__all__ = ["LocalTeacher", "Material", "Samples", "Teacher", "Trainer"]
 
 
 class Trainer:
@@ -108,58 +54,69 @@ class Trainer:
         self.step = 0
         self.passes = Passes()
         self._material, self._schedule, self._publish = material, schedule, publish
-        self._seed, self._learning_rate, self._limits = seed, learning_rate, limits
-        self._faults, self._scan = tuple(faults), scan or Scan()
+        self._seed, self._learning_rate = seed, learning_rate
+        self._scan = scan or Scan()
+        self._striker = Striker(self.learners, faults, seed, publish)
+        self._budget = WearBudget(self.learners, limits.pulses)
         self._commands = commands or Commands()
         self._teacher: Teacher = teacher or LocalTeacher()
         self._clock = clock
         self.metrics: dict[str, float] = {}
         self.steps_per_epoch = len(material.train.y) // schedule.batch
         self.total_steps = schedule.epochs * self.steps_per_epoch
-        self._largest_step_pulses = 0
+        self._kept_step = 0
         for learner in self.learners:
             learner.cancel = self._commands.cancel
 
     # The run
 
     def start(self) -> None:
-        """Program, range and calibrate every unit, in the order of the signal."""
+        """Program, range and calibrate every unit, in the order of the signal.
+
+        Raises ConfigurationError for data that cannot fill a batch, LimitError when a first scan would overdraw
+        `limits.pulses`.
+        """
+        first = batches(len(self._material.train.y), self._schedule.batch, self._seed, 0)[0]
         for learner in self.learners:
             learner.start()
-        self._count_verify()
-        signal = self._material.train.x[batches(len(self._material.train.y), self._schedule.batch, self._seed, 0)[0]]
+            self._budget.writes += learner.faults.size
+        self.passes = replace(self.passes, verify=sum(learner.wear()[1] for learner in self.learners))
+        signal = self._material.train.x[first]
         for learner in self.learners:
             signal, passes = learner.calibrate(signal)
             self.passes += Passes(calibration=passes)
         if self._scan.at_start:
+            self._budget.spare(self._budget.foresee_scan(self.learners), "the first scan")
             self._scan_units(self.learners)
 
     def run(self) -> RunFinished:
         """Train to the end, until aborted, or until something fails; make every unit safe; say how it ended."""
         started_s = self._clock()
-        status, error = "failed", ""
+        status, error, between_steps = "failed", "", False
         failure: BaseException | None = None
         try:
             self._to(RunState.RUNNING)
-            with self._keeping_rejected():
+            with keeping_rejected(self.learners, self._publish, lambda: self.step):
                 while self.step < self.total_steps and self._obey():
                     self._one_step(started_s)
                 if self.step >= self.total_steps:
                     self._conclude()
                     status = "finished"
                 else:
-                    status = "aborted"
+                    status, between_steps = "aborted", True
         except (Cancelled, KeyboardInterrupt):
             status = "aborted"
         except PibError as problem:
             error, failure = str(problem), problem
         except BaseException as problem:  # whatever it was, outputs go off first; then it is raised again
             error, failure = f"{type(problem).__name__}: {problem}", problem
-        safe = self._make_safe()
+        safe = make_all_safe(self.learners, self._publish)
         finished = RunFinished(
             status, self.step, self.metrics, self.passes, self.pulses(), self._clock() - started_s, error, safe
         )
         try:
+            if between_steps:
+                self._keep()
             self._to(RunState(status), error)
             self._publish(finished)
         except PibError as problem:  # the recorder's own failure is what ended the run, or ends it now
@@ -167,18 +124,6 @@ class Trainer:
         if failure is not None:
             raise failure
         return finished
-
-    @contextlib.contextmanager
-    def _keeping_rejected(self) -> Iterator[None]:
-        """Save the measurement that a learner refused, then let the run fail."""
-        try:
-            yield
-        except ResponseError as problem:
-            for learner in self.learners:
-                if learner.rejected is not None:
-                    bad = learner.rejected
-                    self._publish(BatchRejected(self.step, learner.name, str(problem), bad.drive, bad.values))
-            raise
 
     def _obey(self) -> bool:
         """Carry out waiting commands; False to end the run."""
@@ -199,8 +144,8 @@ class Trainer:
         self._publish(StateChanged(state, self.step, reason))
 
     def _one_step(self, started_s: float) -> None:
+        self._budget.spare(self._foreseen(), "the next step")
         self._strike(self.step + 1)
-        self._spare_wear()
         epoch, position = divmod(self.step, self.steps_per_epoch)
         index = batches(len(self._material.train.y), self._schedule.batch, self._seed, epoch)[position]
         x, labels = self._material.train.x[index], self._material.train.y[index]
@@ -208,32 +153,22 @@ class Trainer:
         x_gram = input_gram(torch.from_numpy(x))
         outputs = self._forward(x)
         batch = LearnBatch(self.step + 1, labels, self._material.classes, x_gram.numpy(), rate)
-        planes = self._planes(outputs, x_gram, labels)
+        every = self._schedule.entropies_every
+        logged = every and self.step % every == 0
+        planes = information_planes(outputs, x_gram, labels) if logged else [(NAN, NAN, NAN)] * len(outputs)
         saturated = [learner.trace.saturated if learner.trace else 0.0 for learner in self.learners]
         records = self._teacher.teach(self.learners, batch)
         self.step += 1
         self.passes += Passes(
             training=sum(record.passes for record in records), verify=sum(record.verify_passes for record in records)
         )
-        self._largest_step_pulses = max(self._largest_step_pulses, sum(record.pulses for record in records))
-        units = tuple(
-            UnitStep(
-                learner.name,
-                record.loss,
-                *plane,
-                record.pulses,
-                record.cells_written,
-                clipped,
-                learner.unit.full_scale() if isinstance(learner.unit, Ranges) else NAN,
-            )
-            for learner, record, plane, clipped in zip(self.learners, records, planes, saturated, strict=True)
+        self._budget.note_step(
+            sum(record.pulses for record in records), sum(record.cells_written for record in records)
         )
+        units = unit_steps(self.learners, records, planes, saturated)
         accuracy = float((outputs[-1].argmax(axis=1) == labels).mean())
-        ceiling = math.log2(len(labels))
-        elapsed_s = self._clock() - started_s
-        self._publish(
-            StepDone(self.step, epoch + 1, accuracy, rate, units, self.passes, self.pulses(), ceiling, elapsed_s)
-        )
+        totals = (self.passes, self.pulses(), math.log2(len(labels)), self._clock() - started_s)
+        self._publish(StepDone(self.step, epoch + 1, accuracy, rate, units, *totals))
         self._at_intervals()
 
     def _rate(self) -> float:
@@ -251,35 +186,25 @@ class Trainer:
             outputs.append(signal)
         return outputs
 
-    def _planes(
-        self, outputs: Sequence[Array], x_gram: torch.Tensor, labels: Labels
-    ) -> list[tuple[float, float, float]]:
-        every = self._schedule.entropies_every
-        if not every or self.step % every:
-            return [(NAN, NAN, NAN)] * len(outputs)
-        y_gram = label_gram(torch.from_numpy(labels))
-        return [information_plane(torch.from_numpy(z), x_gram, y_gram) for z in outputs]
+    def _due(self, every: int) -> bool:
+        """Whether something is due after the present step; 0 is once an epoch."""
+        return self.step % (every or self.steps_per_epoch) == 0
 
     def _at_intervals(self) -> None:
         schedule = self._schedule
-
-        def due(every: int) -> bool:
-            return self.step % (every or self.steps_per_epoch) == 0
-
-        if due(schedule.evaluate_every) and len(self._material.validation.y):
-            self.evaluate("validation", self._material.validation)
-        if schedule.maps_every and due(schedule.maps_every):
+        if self._due(schedule.evaluate_every):
+            self._validate(self.step)
+        if schedule.maps_every and self._due(schedule.maps_every):
             self._publish_maps()
-        if self._scan.every and due(self._scan.every):
+        if self._scan.every and self._due(self._scan.every):
             self._scan_units(self.learners)
-        if due(schedule.checkpoint_every):
-            self._publish(CheckpointTaken(self.step, self.snapshot()))
+        if self._due(schedule.checkpoint_every):
+            self._keep()
 
     def _conclude(self) -> None:
         """The end of training: final maps, and the only look at the test split."""
         self._publish_maps()
-        if len(self._material.test.y):
-            self.evaluate("test", self._material.test)
+        self._evaluate("test", self._material.test, self.step)
         updates = max(1, self.step * self._schedule.batch * len(self.learners))
         self.metrics["training_passes_per_sample_per_update"] = self.passes.training / updates
         cells = sum(learner.accumulator.held.size for learner in self.learners)
@@ -287,107 +212,69 @@ class Trainer:
 
     # Measuring without learning
 
-    def evaluate(self, split: str, samples: Samples) -> Evaluated:
-        """Accuracy and the read-out's loss on a split, with conditioning frozen."""
-        read_out = self.learners[-1].objective
-        gain = read_out.gain if isinstance(read_out, CrossEntropy) else CrossEntropy().gain
-        right, loss = 0, 0.0
-        for x, y in _blocks(samples, self._schedule.evaluation_batch):
-            signal = x
-            for learner in self.learners:
-                signal = learner.forward(signal, learn=False)
-                self.passes += Passes(evaluation=len(x))
-            right += int((signal.argmax(axis=1) == y).sum())
-            logits = torch.from_numpy(np.float32(gain) * signal)
-            loss += float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(y))) * len(y)
-        count = len(samples.y)
-        result = Evaluated(self.step, split, right / count, loss / count / math.log(2.0), count)
+    def _evaluate(self, split: str, samples: Samples, step: int) -> None:
+        """Accuracy and the read-out's loss on a split, unless it is empty; conditioning frozen."""
+        if not len(samples.y):
+            return
+        result, passes = evaluate_split(self.learners, split, samples, self._schedule.evaluation_batch, step)
+        self.passes += passes
         self.metrics[f"{split}_accuracy"] = result.accuracy
         self._publish(result)
-        return result
+
+    def _validate(self, step: int) -> None:
+        self._evaluate("validation", self._material.validation, step)
 
     def _publish_maps(self) -> None:
-        for learner in self.learners:
-            counts = isinstance(learner.unit, CountsWear)
-            pulses = learner.unit.pulses() if counts else np.zeros(learner.faults.shape, np.int32)  # type: ignore[attr-defined]
-            self._publish(MapTaken(self.step, learner.name, learner.held_parameters(), learner.faults.copy(), pulses))
+        for taken in take_maps(self.learners, self.step):
+            self._publish(taken)
 
     # Faults and wear
 
     def _strike(self, step: int) -> None:
-        """Faults that the protocol schedules for `step` (those before the first strike before step 1)."""
-        for number, fault in enumerate(self._faults):
-            if max(fault.step, 1) != step:
-                continue
-            struck = [learner for learner in self.learners if fault.unit in ("*", learner.name)]
-            for position, learner in enumerate(struck):
-                self._strike_unit(learner, fault, step, seed=self._seed + 7919 * (number + 1) + position)
-            if self._scan.after_faults:
-                self._scan_units([learner for learner in struck if isinstance(learner.unit, InjectsFaults)])
-
-    def _strike_unit(self, learner: LocalLearner, fault: Fault, step: int, seed: int) -> None:
-        if not isinstance(learner.unit, InjectsFaults):
-            self._publish(Message("warning", f"unit {learner.name} is real: the scheduled fault is left out", step))
+        """Faults strike before `step`; what they cost, and what compensation brings back, is measured around them."""
+        struck = self._striker.targets(step)
+        if not struck:
+            self._striker.strike(step)
             return
-        cells = learner.unit.inject_faults(fault.kind, fault.fraction, fault.cluster, seed)
-        self._publish(FaultsStruck(step, learner.name, fault.kind, fault.fraction, fault.cluster, cells))
+        self._validate(step)
+        self._striker.strike(step)
+        self._validate(step)
+        if self._scan.after_faults:
+            self._scan_units(struck)
+            if self._scan.compensate:
+                self._validate(step)
 
     def _scan_units(self, learners: Sequence[LocalLearner]) -> None:
-        for learner in learners:
-            if not can_scan(learner.unit):
-                self._publish(Message("warning", f"unit {learner.name} cannot read its cells: not scanned", self.step))
-                continue
-            verify_before = learner.wear()[1]
-            result = learner.scan(self._scan.reads)
-            pulses = result.pulses
-            if self._scan.compensate:
-                pulses += learner.compensate()[1]
-            verify = learner.wear()[1] - verify_before
-            self.passes += Passes(scan=result.passes, verify=verify)
-            recall, precision = NAN, NAN
-            if isinstance(learner.unit, ReportsFaults):
-                recall, precision = score(learner.faults, learner.unit.true_faults())
-            found = int(np.count_nonzero(learner.faults))
-            self._publish(
-                FaultsScanned(
-                    self.step + 1, learner.name, learner.faults.copy(), found, result.passes, pulses, recall, precision
-                )
-            )
+        passes, written = scan_units(learners, self._scan.reads, self._scan.compensate, self.step + 1, self._publish)
+        self.passes += passes
+        self._budget.writes += written
 
-    def _spare_wear(self) -> None:
-        """Stop before the wear budget is overdrawn: a step could cost twice the costliest so far, the first a pulse a
-        parameter."""
-        budget = self._limits.pulses
-        if budget is None:
-            return
-        foreseen = 2 * self._largest_step_pulses or sum(learner.faults.size for learner in self.learners)
-        if self.pulses() + foreseen > budget:
-            raise LimitError(
-                f"limits.pulses: {self.pulses():,} of {budget:,} pulses are spent and the next step could cost "
-                f"{foreseen:,}; raise the budget or lower rule.learning_rate"
-            )
+    def _foreseen(self) -> int:
+        """Pulses that the next step could cost, with the scans that come with it."""
+        foreseen, following = self._budget.foresee_step(), self.step + 1
+        if self._scan.after_faults:
+            foreseen += self._budget.foresee_scan(self._striker.targets(following))
+        if self._scan.every and following % self._scan.every == 0:
+            foreseen += self._budget.foresee_scan(self.learners)
+        return foreseen
 
     def pulses(self) -> int:
         """Programming pulses so far, all units."""
-        return sum(learner.wear()[0] for learner in self.learners)
-
-    def _count_verify(self) -> None:
-        self.passes = replace(self.passes, verify=sum(learner.wear()[1] for learner in self.learners))
+        return self._budget.pulses()
 
     # The end, and beginning again
 
-    def _make_safe(self) -> bool:
-        """Command every unit's outputs off and read them back, last unit first."""
-        reports = [learner.unit.make_safe() for learner in reversed(self.learners)]
-        for report in reports:
-            with contextlib.suppress(PibError):  # a recorder that has failed fails again on the run's last events
-                self._publish(MadeSafe(report.unit, report.confirmed, report.not_confirmed, report.detail))
-        return all(report.safe for report in reports)
+    def _keep(self) -> None:
+        """Publish a checkpoint, unless this step has one."""
+        if self.step != self._kept_step:
+            self._publish(CheckpointTaken(self.step, self.snapshot()))
+            self._kept_step = self.step
 
     def snapshot(self) -> dict[str, Any]:
         """All that a resume needs, by path."""
         state: dict[str, Any] = {f"passes/{key}": getattr(self.passes, key) for key in Passes.__dataclass_fields__}
-        state["largest_step_pulses"] = self._largest_step_pulses
+        state["largest_step_pulses"] = self._budget.largest_step_pulses
+        state["writes"] = self._budget.writes
         state["validation_accuracy"] = self.metrics.get("validation_accuracy", NAN)
         for learner in self.learners:
             state |= {f"{learner.name}/{key}": value for key, value in learner.snapshot().items()}
@@ -400,7 +287,7 @@ class Trainer:
         """
         try:
             self.passes = Passes(**{key: int(state[f"passes/{key}"]) for key in Passes.__dataclass_fields__})
-            self._largest_step_pulses = int(state["largest_step_pulses"])
+            self._budget.note_step(int(state["largest_step_pulses"]), int(state["writes"]))
             if math.isfinite(state["validation_accuracy"]):
                 self.metrics["validation_accuracy"] = float(state["validation_accuracy"])
             for learner in self.learners:
@@ -409,9 +296,4 @@ class Trainer:
                 self.passes += Passes(calibration=learner.restore(part))
         except KeyError as missing:
             raise ConfigurationError(f"the checkpoint does not fit this protocol: {missing} is not in it") from None
-        self.step = step
-
-
-def _blocks(samples: Samples, size: int) -> Iterator[tuple[Array, Labels]]:
-    for begin in range(0, len(samples.y), size):
-        yield samples.x[begin : begin + size], samples.y[begin : begin + size]
+        self.step = self._kept_step = step

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from pib_lab.errors import Cancelled
-from pib_lab.quantities import Array, Codes, Counts, Mask, Quantity
+from pib_lab.quantities import Array, Mask, Quantity
 
 State = Mapping[str, "np.ndarray[Any, Any] | str | float | int"]
 """What a snapshot holds: arrays, and scalars or JSON texts. No pickles: a run file must be safe to open."""

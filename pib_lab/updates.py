@@ -6,7 +6,7 @@ Parameters are normalised here: 0 is the low limit, 1 the high limit of the phys
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -90,6 +90,13 @@ class Momentum:
     def restore(self, state: OptimiserState) -> None:
         """Go back to a snapshot."""
         self._m = np.array(state["m"], np.float32)
+
+
+def make_optimiser(
+    name: Literal["adam", "momentum"], shape: tuple[int, ...], momentum: float, second_momentum: float
+) -> Optimiser:
+    """The optimiser that a protocol names."""
+    return Adam(shape, momentum, second_momentum) if name == "adam" else Momentum(shape, momentum)
 
 
 class Accumulator:

@@ -11,6 +11,7 @@ from typing import Any
 from event_samples import finished, started, step
 from typer.testing import CliRunner
 
+from data.recorder import Recorder
 from pib_lab.bus import View
 from pib_lab.cli import app
 from pib_lab.control import Commands
@@ -77,6 +78,8 @@ class FakeLab:
     ) -> Run:
         self.commands = commands
         folder = resume or out / "fake-run"
+        if not folder.exists():
+            Recorder.make_free(folder)
         on_folder(folder)
         ended = self.act(commands)
         status, error = (ended, None) if isinstance(ended, str) else ("failed", ended)

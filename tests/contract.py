@@ -17,27 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from pib_lab import registry
+from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.experiment import parse_experiment
 from pib_lab.quantities import Array, Quantity
 from pib_lab.unit import CancelToken, Device, DeviceContext, Measurement, PhysicalUnit, UnitRequest
 
-GROUP = "pib_lab.drivers"
 HARDWARE_VARIABLE = "PIB_LAB_CONTRACT_HARDWARE"
 SEED = 7
-
-
-@dataclass
-class TestClock:
-    """Virtual time that only moves when someone sleeps."""
-
-    __test__ = False
-    time_s: float = 0.0
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    def sleep_s(self, duration_s: float) -> None:
-        self.time_s += duration_s
 
 
 @dataclass(frozen=True)
@@ -72,10 +59,10 @@ def drivers() -> dict[str, importlib.metadata.EntryPoint]:
     """Registered drivers by name: of all installed packages, and of this checkout even when it is not installed."""
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
-    lines = setup["options.entry_points"][GROUP].strip().splitlines()
+    lines = setup["options.entry_points"][registry.DRIVERS].strip().splitlines()
     pairs = [[part.strip() for part in line.split("=", 1)] for line in lines]
-    found = {name: importlib.metadata.EntryPoint(name, value, GROUP) for name, value in pairs}
-    return found | {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    found = {name: importlib.metadata.EntryPoint(name, value, registry.DRIVERS) for name, value in pairs}
+    return found | registry.drivers()
 
 
 def cases() -> list[Case]:
@@ -110,10 +97,8 @@ class Bench:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.clock = TestClock()
+        self.clock = VirtualClock()
         if case.hardware:
-            from pib_lab.clocks import RealClock
-
             context = DeviceContext(case.label.split(",")[0], SEED, RealClock())
         else:
             context = DeviceContext("device", SEED, self.clock)

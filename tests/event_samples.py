@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import synthetic_run
 
 from pib_lab.events import (
     BatchRejected,
@@ -20,7 +23,6 @@ from pib_lab.events import (
     RunState,
     StateChanged,
     StepDone,
-    UnitInfo,
     UnitStep,
 )
 
@@ -29,30 +31,8 @@ NAMES = ("hidden-1", "read-out")
 
 def started(total_steps: int = 20, *, mock: bool = True, run_id: str = "small-20260101-000000-s1") -> RunStarted:
     """A run of two crossbars."""
-    units = tuple(
-        UnitInfo(
-            name, "chip", "mock-memristor-chip", "renyi", 4, 3, "V", (0.0, 0.2), "A", "S", (0.0, 4e-5), (4, 3, 2), 0.0
-        )
-        for name in NAMES
-    )
-    versions = {"pib-lab": "0.1.0", "python": "3.11"}
-    return RunStarted(
-        run_id,
-        "small",
-        'name = "small"',
-        1,
-        versions,
-        "abc",
-        units,
-        0,
-        total_steps,
-        10,
-        128,
-        mock,
-        "digits",
-        (8, 1, 1),
-        0.5,
-    )
+    like = synthetic_run.started(mock, total_steps, dict.fromkeys(NAMES, (4, 3)))
+    return replace(like, run_id=run_id, protocol_name="small", protocol_text='name = "small"', started_unix_s=0.5)
 
 
 def step(index: int) -> StepDone:

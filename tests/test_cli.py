@@ -142,7 +142,7 @@ def test_place_that_cannot_hold_runs_is_refused(fake: FakeLab, tmp_path: Path) -
     (tmp_path / "file").touch()
     result = call("run", "any", "--out", tmp_path / "file")
     assert result.exit_code == 2
-    assert "choose another --out" in result.stderr
+    assert "Choose another --out" in result.stderr
 
 
 def test_defect_leaves_its_traceback_in_a_file(fake: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

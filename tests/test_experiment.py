@@ -154,6 +154,11 @@ def test_units_must_form_one_chain() -> None:
     assert "one whole chain" in refusal(text=TEXT + third)
 
 
+def test_a_hidden_unit_must_be_rectified() -> None:
+    """Its signal is the next unit's drive, which cannot be negative."""
+    assert "units.0 (hidden).rectify: a hidden unit's signal" in refusal("units.hidden.rectify=false")
+
+
 def test_a_device_must_be_named_where_there_are_two() -> None:
     """With two devices a unit has to say which serves it."""
     assert "one of chip, other" in refusal("hardware.other={driver='template'}")

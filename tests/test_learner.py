@@ -10,11 +10,12 @@ import pytest
 from learning_bench import Linear, Wrapped, batch_of, crossbar, learner, task
 
 from drivers.template import EchoDevice
+from pib_lab.capabilities import CountsWear, PullsBack
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, ResponseError
 from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective, RenyiBottleneck
-from pib_lab.capabilities import CountsWear, PullsBack
+from pib_lab.quantities import Array
 from pib_lab.unit import DeviceContext, Measurement, PhysicalUnit, UnitRequest
 
 
@@ -223,6 +224,39 @@ def test_real_hardware_is_read_again_before_it_is_trusted() -> None:
     passes = made.restore(state)
     assert passes == 2 * 16
     np.testing.assert_allclose(made.held_parameters(), 1e-5, rtol=0.02)
+
+
+def test_the_front_end_of_real_hardware_is_set_as_it_was() -> None:
+    """A unit with ranges but no snapshots gets the full scale of the checkpoint back."""
+
+    class Instrument(Wrapped):
+        def full_scale(self) -> float:
+            return self.unit.full_scale()
+
+        def set_full_scale(self, value: float) -> float:
+            return self.unit.set_full_scale(value)
+
+    inner = crossbar(16, 8)
+    made = learner(Instrument(inner))
+    before, state = inner.full_scale(), made.snapshot()
+    inner.set_full_scale(50 * before)
+    made.restore(state)
+    assert inner.full_scale() == before
+
+
+def test_only_pairs_are_centred() -> None:
+    """centring pulls the common mode of pairs to mid-window, and leaves parameters that are no pairs alone."""
+    split = task()
+
+    def targets(unit: PhysicalUnit, centring: float) -> Array:
+        made = learner(unit, centring=centring)
+        made.accumulator.target[...] = 0.25
+        made.forward(split.x, learn=True)
+        made.learn(batch_of(split, rate=1e-9))
+        return made.accumulator.target
+
+    np.testing.assert_allclose(targets(crossbar(), 0.5), 0.375, atol=1e-4)
+    np.testing.assert_allclose(targets(Linear(crossbar()), 0.5), 0.25, atol=1e-4)
 
 
 def spoilt(response: float) -> Linear:

@@ -7,7 +7,6 @@ import pytest
 from memristor_bench import MIDDLE, Rig, StillClock
 
 from drivers.memristor_chip import OUTPUTS, MockMemristorChip
-from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
 from pib_lab.capabilities import (
     Compensates,
     CountsWear,
@@ -21,6 +20,7 @@ from pib_lab.capabilities import (
     RevealsParameters,
     Snapshots,
 )
+from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
 from pib_lab.unit import CancelToken, DeviceContext, FaultKind
 
 CAPABILITIES = (

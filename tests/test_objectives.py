@@ -20,6 +20,7 @@ from pib_lab.objectives import (
     NormalisedHsic,
     Objective,
     RenyiBottleneck,
+    RidgeEntropy,
     evaluate,
     make_objective,
     registered,
@@ -197,3 +198,43 @@ def test_a_third_partys_mistake_is_a_clear_error(options: dict[str, Any], messag
     """A factory that lacks an option, or that makes something else, is a configuration error."""
     with pytest.raises(ConfigurationError, match=message):
         make_objective("lossless", options)
+
+
+def test_ridge_entropy_equals_a_naive_leave_one_out_loop() -> None:
+    """The closed form gives what refitting the kernel ridge classifier without each sample gives."""
+    generator = torch.Generator().manual_seed(5)
+    z = torch.randn(24, 7, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (24,), generator=generator)
+    objective = RidgeEntropy(temperature=0.3, ridge=0.7)
+    centred = z - z.mean(dim=0)
+    gram = centred @ centred.T
+    gram = gram / gram.diagonal().mean()
+    target = torch.nn.functional.one_hot(labels, 3).double()
+    target = target - target.mean(dim=0)
+    bits = []
+    for left_out in range(24):
+        others = [index for index in range(24) if index != left_out]
+        kernel = gram[others][:, others] + 0.7 * torch.eye(23, dtype=torch.float64)
+        predicted = gram[left_out, others] @ torch.linalg.solve(kernel, target[others])
+        bits.append(-torch.log_softmax(predicted / 0.3, dim=0)[labels[left_out]] / math.log(2.0))
+    context = Context(labels, 3, torch.eye(24, dtype=torch.float64))
+    torch.testing.assert_close(objective.loss(z, context), torch.stack(bits).mean())
+
+
+def test_ridge_entropy_has_the_gradient_of_finite_differences() -> None:
+    """Autograd through the closed form agrees with finite differences."""
+    generator = torch.Generator().manual_seed(6)
+    labels = torch.randint(0, 3, (12,), generator=generator)
+    context = Context(labels, 3, torch.eye(12, dtype=torch.float64))
+    z = torch.randn(12, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda response: RidgeEntropy().loss(response, context), (z,))
+
+
+def test_ridge_entropy_of_a_dead_unit_is_that_of_the_labels() -> None:
+    """Responses that are all alike predict nothing: the entropy is finite, and no gradient is NaN."""
+    labels = torch.tensor([0, 1] * 8)
+    z = torch.zeros(16, 4, requires_grad=True)
+    loss = RidgeEntropy().loss(z, Context(labels, 2, torch.eye(16)))
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert float(loss.detach()) == pytest.approx(1.0, abs=0.01)
+    assert torch.isfinite(gradient).all()

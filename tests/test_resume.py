@@ -16,6 +16,8 @@ import pytest
 
 import pib_lab
 from data.reader import Reader
+from drivers.memristor_chip import MockCrossbar
+from pib_lab.bus import View
 from pib_lab.control import Commands
 from pib_lab.errors import ConfigurationError, RunFileError
 from pib_lab.events import CheckpointTaken, Evaluated, FaultsScanned, MapTaken, RunFinished, StepDone
@@ -202,12 +204,49 @@ def test_the_same_seed_gives_the_same_run(protocol: Path, straight: Path, tmp_pa
 
 
 def test_a_checkpoint_of_another_chip_is_refused(protocol: Path, straight: Path, tmp_path: Path) -> None:
-    """Resuming with another profile is refused before anything is trained, and the file stays readable."""
+    """Resuming with another profile is refused before anything is trained, and the file stays as it was."""
     folder = shutil.copytree(straight, tmp_path / "copy")
+    before = (folder / "run.h5").read_bytes()
     other = pib_lab.open(protocol, overrides=["hardware.chip.profile=wan-2022"])
     with pytest.raises(ConfigurationError, match="another chip"):
         other.train(resume=folder)
-    assert "step 6" in numbers(folder)
+    assert (folder / "run.h5").read_bytes() == before
+    assert not (folder / "run.h5.before-recovery").exists()
+
+
+def test_a_checkpoint_of_another_shape_is_refused(straight: Path, tmp_path: Path) -> None:
+    """Another network of the same names: both shapes are in the message, and the file stays as it was."""
+    folder = shutil.copytree(straight, tmp_path / "copy")
+    before = (folder / "run.h5").read_bytes()
+    text = PROTOCOL.replace("outputs = 16", "outputs = 12").replace("inputs = 16", "inputs = 12")
+    (tmp_path / "other.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"\(64, 16, 2\), the unit has \(64, 12, 2\)"):
+        pib_lab.open(tmp_path / "other.toml").train(resume=folder)
+    assert (folder / "run.h5").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_opened(
+    protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file stands where the folder should be: no unit is opened, let alone programmed."""
+    opened: list[MockCrossbar] = []
+    monkeypatch.setattr(MockCrossbar, "open", opened.append)
+    (tmp_path / "runs").write_text("not a folder", encoding="utf-8")
+    with pytest.raises(RunFileError, match="cannot be made"):
+        pib_lab.open(protocol).train(tmp_path / "runs")
+    assert not opened
+
+
+def test_views_may_be_added_once_the_folder_exists(protocol: Path, tmp_path: Path) -> None:
+    """on_folder is called with a folder that is there."""
+    seen: list[bool] = []
+
+    def on_folder(folder: Path) -> list[View]:
+        seen.append(folder.is_dir())
+        return []
+
+    pib_lab.open(protocol, overrides=["schedule.epochs=1"]).train(tmp_path, on_folder=on_folder)
+    assert seen == [True]
 
 
 def test_resuming_where_there_is_no_run_is_a_clear_error(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import drivers.template
-from pib_lab.errors import ConfigurationError
 from pib_lab.capabilities import PullsBack
+from pib_lab.clocks import VirtualClock
+from pib_lab.errors import ConfigurationError
 from pib_lab.unit import CancelToken, DeviceContext, PhysicalUnit, UnitRequest
 
 PACKAGE = "acme_photonics"
@@ -35,7 +36,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> importlib.meta
 
 
 def _context() -> DeviceContext:
-    return DeviceContext("bench", 1, contract.TestClock())
+    return DeviceContext("bench", 1, VirtualClock())
 
 
 def test_a_third_partys_driver_is_found_by_its_entry_point(installed: importlib.metadata.EntryPoint) -> None:

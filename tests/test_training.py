@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from learning_bench import Linear, Log, Wrapped, network, trainer
+from learning_bench import Linear, Log, Wrapped, network, task, trainer
 
 from drivers.memristor_chip import MockCrossbar
 from pib_lab.baselines import Backpropagation, exact_transfer, stale_transfer
@@ -303,7 +304,7 @@ def test_a_nan_during_perturbation_is_saved_too() -> None:
 
 
 def test_faults_strike_before_the_stated_step() -> None:
-    """Only the named unit, before step 3, with a scan right after it; known cells are in the next maps."""
+    """Only the named unit, before step 3, evaluated before, after and once compensated; maps know the cells."""
     log = Log()
     fault = Fault(step=3, fraction=0.2, unit="hidden")
     made = started(log, faults=(fault,))
@@ -311,8 +312,9 @@ def test_faults_strike_before_the_stated_step() -> None:
     (struck,), (scanned,) = log.of(FaultsStruck), log.of(FaultsScanned)
     assert (struck.step, struck.unit, struck.cells) == (3, "hidden", round(0.2 * 16 * 8 * 2))
     at = log.events.index(struck)
-    assert log.events.index(scanned) == at + 1
-    assert isinstance(log.events[at - 1], StepDone)
+    around = log.events[at - 2 : at + 4]
+    assert [type(event) for event in around] == [StepDone, Evaluated, FaultsStruck, Evaluated, FaultsScanned, Evaluated]
+    assert [event.step for event in around if isinstance(event, Evaluated)] == [3, 3, 3]
     assert [event.step for event in log.events[:at] if isinstance(event, StepDone)] == [1, 2]
     assert scanned.found == struck.cells
     assert (scanned.recall, scanned.precision) == (1.0, 1.0)
@@ -320,6 +322,55 @@ def test_faults_strike_before_the_stated_step() -> None:
     assert made.passes.scan == scanned.passes
     maps = [event for event in log.of(MapTaken) if event.unit == "hidden"]
     assert np.count_nonzero(maps[-1].faults) == struck.cells
+
+
+def test_all_units_are_struck_before_any_is_scanned() -> None:
+    """Evaluate, strike all, evaluate, scan all, evaluate; the passes of it are counted as evaluation."""
+    log = Log()
+    made = started(log, faults=(Fault(step=2, fraction=0.1), Fault(step=2, fraction=0.1, unit="hidden")))
+    made.run()
+    first = log.events.index(log.of(FaultsStruck)[0])
+    kinds = [type(event) for event in log.events[first - 1 : first + 7]]
+    assert kinds == [Evaluated, *[FaultsStruck] * 3, Evaluated, *[FaultsScanned] * 2, Evaluated]
+    assert made.passes.evaluation == (5 * 24 + 24) * 2
+
+
+def test_without_a_scan_a_fault_is_evaluated_twice() -> None:
+    """Nothing is compensated, so there is no third evaluation."""
+    log = Log()
+    started(log, faults=(Fault(step=2, fraction=0.1),), scan=Scan(after_faults=False)).run()
+    assert [event.step for event in log.of(Evaluated)] == [2, 2, 3, 6, 6]
+
+
+def test_a_fault_without_validation_data_is_not_evaluated() -> None:
+    """An empty validation split is skipped, at the fault as elsewhere."""
+    log = Log()
+    made = trainer(log, faults=(Fault(step=2, fraction=0.1),))
+    made._material = replace(made._material, validation=task(0))
+    made.start()
+    assert made.run().status == "finished"
+    assert [event.split for event in log.of(Evaluated)] == ["test"]
+
+
+def test_an_aborted_run_keeps_its_last_step() -> None:
+    """A checkpoint of the step after which the run was aborted, once outputs are off, and only one."""
+    for step, taken in ((2, [2]), (3, [3])):
+        commands, log = Commands(), Log()
+        log.react = after_step(step, lambda commands=commands: commands.post("abort"))  # type: ignore[misc]
+        started(log, commands=commands).run()
+        assert [event.step for event in log.of(CheckpointTaken)] == taken
+
+
+def test_a_scan_is_foreseen_by_the_wear_budget() -> None:
+    """What just suffices for a scan does not for the scan and a step: the run stops before the strike."""
+    log = Log()
+    started(log, faults=(Fault(step=2, fraction=0.1),)).run()
+    budget = log.of(StepDone)[0].pulses + sum(event.pulses for event in log.of(FaultsScanned))
+    log = Log()
+    with pytest.raises(LimitError, match="scan less often"):
+        started(log, faults=(Fault(step=2, fraction=0.1),), limits=Limits(pulses=budget)).run()
+    assert [event.step for event in log.of(StepDone)] == [1]
+    assert not log.of(FaultsStruck)
 
 
 def test_faults_before_the_first_step_strike_every_unit() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from contract import Bench, Case
 
+from pib_lab.capabilities import CountsWear, Resets, Snapshots
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
 from pib_lab.quantities import Array
-from pib_lab.capabilities import CountsWear, Resets, Snapshots
 from pib_lab.unit import CancelToken, PhysicalUnit
 
 CASES = contract.cases()

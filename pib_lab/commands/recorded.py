@@ -67,9 +67,9 @@ def export(
 
 
 def _drivers() -> list[tuple[str, str]]:
-    from importlib.metadata import entry_points
+    from pib_lab.registry import drivers
 
-    return sorted((entry.name, entry.value) for entry in entry_points(group="pib_lab.drivers"))
+    return sorted((entry.name, entry.value) for entry in drivers().values())
 
 
 def _runs(out: Path) -> list[tuple[str, str, str, str, str]]:

@@ -150,7 +150,6 @@ class _Job:
 
             def on_folder(folder: Path) -> list[Service]:
                 self.folder = folder
-                _make(folder)
                 return [stack.enter_context(Service(folder, commands))]
 
             done = self._lab.train(out, views=[progress], commands=commands, resume=resume, on_folder=on_folder)
@@ -238,10 +237,3 @@ def show_safe(reports: list[SafeReport]) -> bool:
     for report in reports:
         console.print(safe_line(report.unit, report.not_confirmed))
     return all(report.safe for report in reports)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFileError(f"cannot make {folder}: {error.strerror}; choose another --out") from error

@@ -1,0 +1,90 @@
+"""From a protocol to devices, units and learners. Connects to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pib_lab.errors import ConfigurationError, LimitError
+from pib_lab.experiment import Experiment
+from pib_lab.learner import LearnerConfig, LocalLearner
+from pib_lab.objectives import make_objective
+from pib_lab.quantities import parse_quantity
+from pib_lab.registry import Factory
+from pib_lab.unit import Clock, Device, DeviceContext, PhysicalUnit, UnitRequest
+
+
+def part_seed(seed: int, *names: str) -> int:
+    """A seed of its own for each named part of the run."""
+    words = [seed, *(byte for name in names for byte in name.encode())]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def make_units(
+    experiment: Experiment, factories: Mapping[str, Factory], clock: Clock
+) -> tuple[dict[str, Device], list[PhysicalUnit]]:
+    """Devices by name, and units in the order of the signal; none is open.
+
+    Raises ConfigurationError for options that a driver refuses, LimitError for limits beyond the device's own.
+    """
+    devices: dict[str, Device] = {}
+    for name, hardware in experiment.hardware.items():
+        context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock)
+        devices[name] = factories[name](hardware.options, context)
+    limits = {}
+    if experiment.limits.current is not None:
+        limits["current_limit_a"] = parse_quantity(experiment.limits.current, "A")
+    units = []
+    for wanted in experiment.units:
+        device = devices[experiment.device_of(wanted)]
+        plain = device.unit(UnitRequest(wanted.name, wanted.inputs, wanted.outputs, wanted.options))
+        options = dict(wanted.options) | limits
+        if experiment.limits.drive is not None:
+            options |= _drive_limit(experiment.limits.drive, plain)
+        request = UnitRequest(wanted.name, wanted.inputs, wanted.outputs, options)
+        units.append(device.unit(request) if options != dict(wanted.options) else plain)
+    return devices, units
+
+
+def _drive_limit(text: str, unit: PhysicalUnit) -> dict[str, float]:
+    """The protocol's drive limit for a unit; refused when it is beyond the device's own."""
+    drive = unit.spec.drive
+    try:
+        limit = parse_quantity(text, drive.unit)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"limits.drive: {error}") from None
+    if limit > drive.high * (1 + 1e-9) or limit <= max(drive.low, 0.0):
+        raise LimitError(
+            f"limits.drive: {text} is not within {drive.low:g} to {drive.high:g} {drive.unit}, "
+            f"the limits of {unit.spec.name}"
+        )
+    return {f"drive_limit_{drive.unit.lower()}": limit}
+
+
+def make_learners(experiment: Experiment, units: Sequence[PhysicalUnit]) -> list[LocalLearner]:
+    """One local learner per unit, as the protocol says."""
+    learners = []
+    rule, conditioning = experiment.rule, experiment.conditioning
+    for index, (unit, wanted) in enumerate(zip(units, experiment.units, strict=True)):
+        last = index == len(units) - 1
+        config = LearnerConfig(
+            rectify=wanted.rectify if wanted.rectify is not None else not last,
+            range=conditioning.range,
+            headroom=conditioning.headroom,
+            conditioning_momentum=conditioning.momentum,
+            rule=rule.name,
+            optimiser=rule.optimiser,
+            momentum=rule.momentum,
+            second_momentum=rule.second_momentum,
+            deadband=rule.deadband,
+            centring=rule.centring,
+            perturbation=rule.perturbation,
+            init_scale=wanted.init_scale,
+            learning_rate_scale=wanted.learning_rate_scale,
+            train=wanted.train,
+            max_saturated=experiment.limits.saturated,
+        )
+        objective = make_objective(wanted.objective.name, wanted.objective.options)
+        learners.append(LocalLearner(unit, objective, config, part_seed(experiment.seed, "learner", wanted.name)))
+    return learners
