@@ -88,8 +88,8 @@ class RidgeEntropy:
     less their mean and H = (K + ridge 1)^-1, the prediction for sample i from all others is
     f_i = T_i - (H T)_i / H_ii, and H(Y | Z) = mean_i -log2 softmax(f_i / temperature)_{y_i}. It asks what a linear
     read-out could decode, where `ConditionalEntropy` asks whether neighbours agree; any decoder's cross-entropy bounds
-    H(Y | Z) from above, so the bottleneck's I(Z; Y) is bounded from below. Nothing is trained for it and no other unit is
-    asked.
+    H(Y | Z) from above, so the bottleneck's I(Z; Y) is bounded from below. Nothing is trained for it, and no other unit
+    is asked.
 
     With Z (n, d) and S = L^-1 Z^T, L L^T = Z^T Z + ridge 1, the same numbers cost O(n d^2 + d^3) instead of O(n^3):
     K H = S^T S =: P and f_i = ((P T)_i - P_ii T_i) / (1 - P_ii).
