@@ -64,7 +64,8 @@ def contest(name: str, seeds: Sequence[int], processes: int, *, tune: bool) -> s
                 what.protocol,
                 method,
                 grid=tuning.grid_of(method, what.batches),
-                fixed=(*what.tuning, *QUIET),
+                fixed=QUIET,
+                short=what.tuning,
                 hidden=what.hidden,
                 count=what.trials,
                 seeds=what.tuning_seeds,
@@ -87,7 +88,7 @@ def _table(name: str, what: Contest, by_method: dict[str, list[Result]], seeds: 
         f"### {what.title}",
         "",
         f"`python -m benchmarks {name}`; seeds {', '.join(map(str, seeds))}; tuned on validation data, "
-        f"{what.trials} trials a method.",
+        f"{tuning.trials_of(name, 'pib')} trials a method.",
         "",
         "| method | test accuracy | PIB minus it, paired | passes per sample and update | pulses a cell | tuned to |",
         "|---|---|---|---|---|---|",

@@ -88,9 +88,9 @@ def _steps(protocol: str) -> tuple[list[float], list[float]]:
     meter, walls, own = Meter(), [], []
     original = training_module.Trainer._one_step
 
-    def timed_step(self: Any, started_s: float) -> None:
+    def timed_step(self: Any) -> None:
         spent, begin = meter.spent_s, time.perf_counter()
-        original(self, started_s)
+        original(self)
         walls.append(time.perf_counter() - begin)
         own.append(walls[-1] - (meter.spent_s - spent))
 

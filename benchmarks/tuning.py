@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import pib_lab
 from benchmarks.runs import Job, run_all
 
 CHOICES = Path(__file__).with_name("tuned.json")
@@ -58,30 +59,81 @@ def tune(
     *,
     grid: Grid,
     fixed: Sequence[str],
+    short: Sequence[str],
     hidden: Sequence[str],
     count: int,
     seeds: Sequence[int],
     processes: int,
 ) -> None:
-    """Try `count` points for `method` and remember the best by mean validation accuracy under `name/method`."""
-    points = trials(grid, count, hidden)
-    jobs = [Job(method, protocol, seed, (*fixed, *point)) for point in points for seed in seeds]
-    scores: dict[tuple[str, ...], list[float]] = {point: [] for point in points}
-    for job, result in zip(jobs, run_all(jobs, processes), strict=True):
-        scores[job.overrides[len(fixed) :]].append(0.0 if result.error else result.metrics["validation_accuracy"])
-    ranked = sorted(scores.items(), key=lambda item: -float(np.mean(item[1])))
-    for point, values in ranked:
-        print(f"  {method}: validation {np.mean(values):.4f}  {' '.join(point)}", flush=True)
+    """Choose overrides for `method` by validation accuracy, and keep them under `name/method`.
+
+    First the protocol's own settings and `count` random points, in runs shortened by `short`; then, as short runs
+    favour small batches, the best point of each batch size in full runs.
+    """
+    points = [_settings_of(protocol, grid, hidden), *trials(grid, count, hidden)]
+    ranked = _ranked(method, protocol, points, (*fixed, *short), seeds, processes)
+    best_of_batch = {_batch(point): point for point, _ in reversed(ranked)}
+    finalists = list(best_of_batch.values())
+    if short:
+        ranked = _ranked(method, protocol, finalists, fixed, seeds, processes)
+    keep(name, method, ranked[0], count, seeds)
+
+
+def keep(name: str, method: str, best: tuple[tuple[str, ...], float], count: int, seeds: Sequence[int]) -> None:
+    """Write what was chosen into tuned.json."""
     chosen = json.loads(CHOICES.read_text()) if CHOICES.exists() else {}
     chosen[f"{name}/{method}"] = {
-        "overrides": list(ranked[0][0]),
-        "validation": float(np.mean(ranked[0][1])),
-        "trials": count,
+        "overrides": list(best[0]),
+        "validation": best[1],
+        "trials": count + 1,
         "seeds": list(seeds),
     }
     CHOICES.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n")
 
 
+def _ranked(
+    method: str,
+    protocol: str,
+    points: Sequence[tuple[str, ...]],
+    fixed: Sequence[str],
+    seeds: Sequence[int],
+    processes: int,
+) -> list[tuple[tuple[str, ...], float]]:
+    """Points with their mean validation accuracy, the best first."""
+    jobs = [Job(method, protocol, seed, (*fixed, *point)) for point in points for seed in seeds]
+    scores: dict[tuple[str, ...], list[float]] = {point: [] for point in points}
+    for job, result in zip(jobs, run_all(jobs, processes), strict=True):
+        scores[job.overrides[len(fixed) :]].append(0.0 if result.error else result.metrics["validation_accuracy"])
+    ranked = sorted(((point, float(np.mean(found))) for point, found in scores.items()), key=lambda item: -item[1])
+    for point, accuracy in ranked:
+        print(f"  {method}: validation {accuracy:.4f}  {' '.join(point)}", flush=True)
+    return ranked
+
+
+def _settings_of(protocol: str, grid: Grid, hidden: Sequence[str]) -> tuple[str, ...]:
+    """The protocol's own values of the grid's keys, as overrides."""
+    experiment = pib_lab.open(protocol).experiment
+    point: list[str] = []
+    for key in grid:
+        if "*" in key:
+            option = key.rsplit(".", 1)[-1]
+            units = {unit.name: unit for unit in experiment.units}
+            point += [f"{key.replace('*', name)}={units[name].objective.options[option]}" for name in hidden]
+        else:
+            table, field = key.split(".")
+            point.append(f"{key}={getattr(getattr(experiment, table), field)}")
+    return tuple(point)
+
+
+def _batch(point: tuple[str, ...]) -> str:
+    return next(text for text in point if text.startswith("schedule.batch"))
+
+
 def chosen(name: str, method: str) -> tuple[str, ...]:
     """What tuning chose for `name/method`."""
     return tuple(json.loads(CHOICES.read_text())[f"{name}/{method}"]["overrides"])
+
+
+def trials_of(name: str, method: str) -> int:
+    """How many points were tried for `name/method`."""
+    return int(json.loads(CHOICES.read_text())[f"{name}/{method}"]["trials"])

@@ -83,7 +83,7 @@ def summary_of(run: RunData) -> dict[str, Any]:
         "seed": run.started.seed,
         "dataset": run.started.dataset,
         "split_sizes": dict(zip(("training", "validation", "test"), run.started.split_sizes, strict=True)),
-        "steps": run.last_step + 1,
+        "steps": run.last_step,
         "total_steps": run.started.total_steps,
         "metrics": dict(run.finished.metrics) if run.finished is not None else {},
         "passes": asdict(run.passes),

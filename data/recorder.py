@@ -85,7 +85,7 @@ class Recorder:
         try:
             with Reader(path) as reader:
                 started, held = reader.started, reader.held()
-            if not held:
+            if not held or not held[0].state:  # no state: it ended before its first step
                 raise RunFileError(f"{path}: holds no whole checkpoint to resume from; start the run again")
             checkpoint = CheckpointTaken(held[0].step, held[0].state)
             accept(checkpoint)

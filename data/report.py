@@ -75,7 +75,7 @@ def _headline(run: RunData) -> list[tuple[str, str]]:
         ("status", _TITLES.get(run.status, run.status)),
         ("test accuracy", percent(test_accuracy)),
         ("validation accuracy", percent(validation.accuracy if validation is not None else math.nan)),
-        ("steps", f"{run.last_step + 1} of {run.started.total_steps}"),
+        ("steps", f"{run.last_step} of {run.started.total_steps}"),
         ("wall time", duration(run.elapsed_s)),
         ("data set", run.started.dataset),
         ("seed", str(run.started.seed)),

@@ -104,9 +104,9 @@ class RunData:
 
     @property
     def last_step(self) -> int:
-        """Number of the last step recorded, -1 before the first."""
+        """Steps completed when the last one was recorded: steps count from 1; 0 before the first."""
         steps = self.columns["step"]
-        return int(steps[-1]) if steps.size else -1
+        return int(steps[-1]) if steps.size else 0
 
     @property
     def elapsed_s(self) -> float:

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from drivers.device import DeviceSession
 from drivers.mock.crossbar import CrossbarPhysics
 from drivers.mock.frontend import pick_range, range_series
+from drivers.mock.link import OUTPUTS, ChipLink
 from drivers.mock.programming import open_loop, write_verify
 from drivers.profiles import load_profile
+from pib_lab.capabilities import UnitCosts
 from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.experiment import check_options
 from pib_lab.faults import compensate_pairs
@@ -22,7 +25,6 @@ from pib_lab.unit import CancelToken, DeviceContext, Measurement, SafeReport, St
 
 BLOCK = 512
 """Samples between looks at the cancel token; traps keep their state within a block."""
-OUTPUTS = ("read voltage", "word lines")
 
 
 class MockMemristorChip:
@@ -37,21 +39,17 @@ class MockMemristorChip:
             raise ConfigurationError(f"hardware.{context.name}.override: must be a table of profile keys and values")
         self.profile = load_profile(str(options.get("profile", "chip-b")), override)
         self.serial = str(options.get("serial", "mock-1"))
+        self._link = ChipLink(self.serial)
+        self.session = DeviceSession(f"chip {self.serial}", lambda: self._link, lambda link: None)
         self._context = context
-        self._closed = False
 
     def unit(self, request: UnitRequest) -> MockCrossbar:
         """A crossbar of `inputs` rows and `outputs` differential pairs, tiled over arrays of the profile's size."""
         return MockCrossbar(self, request, self._context)
 
-    def require_link(self) -> None:
-        """Raise DeviceError when the chip has been let go."""
-        if self._closed:
-            raise DeviceError(f"chip {self.serial}: its link is closed; open the lab again")
-
     def close(self) -> None:
-        """Let go of the chip."""
-        self._closed = True
+        """Let go of the chip, for all its units and for good."""
+        self._link.close()
 
 
 class MockCrossbar:
@@ -60,7 +58,7 @@ class MockCrossbar:
     def __init__(self, chip: MockMemristorChip, request: UnitRequest, context: DeviceContext) -> None:
         check_options(dict(request.options), ("drive_limit_v", "current_limit_a"), f"units.{request.name}.options")
         p = self._profile = chip.profile
-        self._chip, self._clock = chip, context.clock
+        self._session, self._clock = chip.session, context.clock
         n_in, n_out = request.inputs, request.outputs
         self._drive_limit_v = min(p.v_read_v, float(request.options.get("drive_limit_v", math.inf)))
         self._current_limit_a = min(p.current_limit_a, float(request.options.get("current_limit_a", math.inf)))
@@ -86,8 +84,6 @@ class MockCrossbar:
         self._ranges = range_series(p.range_min_a, p.range_max_a)
         typical_a = 0.5 * math.sqrt(self._physics.tile_rows) * p.span_siemens * p.v_read_v  # of random pairs, with room
         self._full_scale_a = pick_range(self._ranges, typical_a)
-        self._open = False
-        self._outputs_on = False
 
     # PhysicalUnit
 
@@ -97,35 +93,36 @@ class MockCrossbar:
         return self._spec
 
     def open(self) -> None:
-        """Connect; outputs stay off."""
-        self._chip.require_link()
-        self._open = True
+        """Connect, as one of the units that share the chip; outputs stay off."""
+        self._session.open(self._spec.name)
 
     def close(self) -> None:
-        """Let go of the unit, outputs off."""
-        self._outputs_on = False
-        self._open = False
+        """Let go of the unit; the last unit to close lets go of the chip."""
+        self._session.close(self._spec.name)
 
     def make_safe(self) -> SafeReport:
         """Switch read voltage and word lines off and read both back."""
-        self._outputs_on = False
-        off = OUTPUTS if not self._outputs_on else ()
-        return SafeReport(self._spec.name, confirmed=off, not_confirmed=tuple(set(OUTPUTS) - set(off)))
+        name = self._spec.name
+        try:
+            with self._session.link(name) as link:
+                link.switch(name, on=False)
+                still_on = link.read_back(name)
+        except DeviceError as problem:  # not open, or a dead link: nothing was read back, so nothing is confirmed
+            return SafeReport(name, (), OUTPUTS, str(problem))
+        return SafeReport(name, tuple(output for output in OUTPUTS if output not in still_on), still_on)
 
     def measure(self, drive: Array, *, cancel: CancelToken) -> Measurement:
         """Difference currents (batch, n_out) in amperes for read voltages (batch, n_in), digitised tile by tile.
 
         Raises LimitError beyond the read voltage, DeviceError when not open, Cancelled between blocks of samples.
         """
-        self._require_open("measure")
-        drive = np.asarray(drive, np.float32)
-        self._spec.drive.check_batch(drive, f"{self._spec.name}: drive")
+        name, drive = self._spec.name, np.asarray(drive, np.float32)
+        self._spec.drive.check_batch(drive, f"{name}: drive")
         started_s = self._clock.now_s()
         limits = (self._drive_limit_v, self._current_limit_a)
         values = np.empty((len(drive), *self._spec.response.shape), np.float32)
         saturated = np.zeros(values.shape, np.bool_)
-        self._outputs_on = True
-        try:
+        with self._session.link(name) as link, link.energised(name):
             for start in range(0, len(drive), BLOCK):
                 cancel.raise_if_cancelled()
                 block = drive[start : start + BLOCK]
@@ -133,8 +130,6 @@ class MockCrossbar:
                 values[start : start + BLOCK], saturated[start : start + BLOCK] = self._physics.respond(
                     block, limits, self._full_scale_a, self._clock.now_s(), self._rng
                 )
-        finally:
-            self._outputs_on = False
         return Measurement(values, saturated, len(drive), started_s, self._clock.now_s())
 
     def program(self, parameters: Array, where: Mask | None = None) -> Array:
@@ -143,7 +138,6 @@ class MockCrossbar:
         Write-verify: the last verify reading; open loop: the old belief plus the expected change. Unwritten cells keep
         theirs. Raises LimitError outside the window, ConfigurationError for a wrong shape, DeviceError when not open.
         """
-        self._require_open("program")
         p, shape = self._profile, self._spec.parameters.shape
         parameters = np.asarray(parameters, np.float32)
         if parameters.shape != shape or (where is not None and where.shape != shape):
@@ -154,9 +148,8 @@ class MockCrossbar:
         levels = np.rint((wanted - np.float32(p.g_min_siemens)) * np.float32(1.0 / p.level_siemens))
         target = levels * np.float32(p.level_siemens) + np.float32(p.g_min_siemens)
         physics = self._physics
-        physics.age(self._clock.now_s())
-        self._outputs_on = True
-        try:
+        with self._session.link(self._spec.name) as link, link.energised(self._spec.name):
+            physics.age(self._clock.now_s())
             if p.programming == "write-verify":
                 write = write_verify(physics.cells, physics.telegraph, index, target, self._rng)
                 self._misses[index] = (self._misses[index] + 1) * write.missed
@@ -164,8 +157,6 @@ class MockCrossbar:
                 write = open_loop(physics.cells, index, target, self._believed[index], self._rng)
             self._clock.sleep_s(int(write.pulses.sum()) * p.pulse_s + write.verify_passes * p.verify_s)
             physics.cells.commit(index, write.conductance, write.pulses, self._clock.now_s(), self._rng)
-        finally:
-            self._outputs_on = False
         self._believed[index] = write.believed
         self._verify_passes += write.verify_passes
         physics.rewire()
@@ -196,17 +187,13 @@ class MockCrossbar:
 
         Line resistance is corrected as for cells that are all mid-window; what the real cells change is left in.
         """
-        self._require_open("read")
         p = self._profile
-        passes = 2 * self._spec.drive.size
+        passes = self.costs().read_passes
         cancel.raise_if_cancelled()
-        self._outputs_on = True
-        try:
+        with self._session.link(self._spec.name) as link, link.energised(self._spec.name):
             self._clock.sleep_s(passes * (p.settle_s + p.conversion_s))
             full_scale_a = pick_range(self._ranges, 1.2 * p.g_max_siemens * p.v_read_v)
             reading = self._physics.read_cells(full_scale_a, self._clock.now_s(), self._rng)
-        finally:
-            self._outputs_on = False
         return reading, passes
 
     def true_parameters(self) -> Array:
@@ -246,6 +233,16 @@ class MockCrossbar:
         """Consecutive writes of each cell that ended outside the tolerance, as far as verify reads tell."""
         return self._misses.reshape(self._spec.parameters.shape).copy()
 
+    def costs(self) -> UnitCosts:
+        """Times and bounds of the profile. A verify pass is one row of one polarity; a write ends with a verify."""
+        p, lines = self._profile, 2 * self._spec.drive.size
+        verify_passes = lines * (p.max_pulses + 1) if p.programming == "write-verify" else 0
+        return UnitCosts(p.settle_s + p.conversion_s, p.pulse_s, p.verify_s, p.max_pulses, verify_passes, lines)
+
+    def current_limit_a(self) -> float:
+        """Current at which sensed lines are clamped: the profile's, or a tighter one of the protocol."""
+        return self._current_limit_a
+
     def full_scale(self) -> float:
         """Full scale of one tile's difference current, in amperes."""
         return self._full_scale_a
@@ -284,11 +281,6 @@ class MockCrossbar:
         generator = json.loads(str(state["rng"]))
         generator["state"] = {key: np.array(value, np.uint64) for key, value in generator["state"].items()}
         self._rng.bit_generator.state = generator
-
-    def _require_open(self, verb: str) -> None:
-        self._chip.require_link()
-        if not self._open:
-            raise DeviceError(f"unit {self._spec.name}: not open; call open() before you {verb}")
 
 
 def _number(value: Any) -> float:

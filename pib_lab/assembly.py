@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pib_lab.capabilities import LimitsCurrent
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.experiment import Experiment
 from pib_lab.learner import LearnerConfig, LocalLearner
@@ -32,14 +33,13 @@ def make_units(
     for name, hardware in experiment.hardware.items():
         context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock)
         devices[name] = factories[name](hardware.options, context)
-    limits = {}
-    if experiment.limits.current is not None:
-        limits["current_limit_a"] = parse_quantity(experiment.limits.current, "A")
     units = []
     for wanted in experiment.units:
         device = devices[experiment.device_of(wanted)]
         plain = device.unit(UnitRequest(wanted.name, wanted.inputs, wanted.outputs, wanted.options))
-        options = dict(wanted.options) | limits
+        options = dict(wanted.options)
+        if experiment.limits.current is not None:
+            options |= _current_limit(experiment.limits.current, plain)
         if experiment.limits.drive is not None:
             options |= _drive_limit(experiment.limits.drive, plain)
         request = UnitRequest(wanted.name, wanted.inputs, wanted.outputs, options)
@@ -60,6 +60,16 @@ def _drive_limit(text: str, unit: PhysicalUnit) -> dict[str, float]:
             f"the limits of {unit.spec.name}"
         )
     return {f"drive_limit_{drive.unit.lower()}": limit}
+
+
+def _current_limit(text: str, unit: PhysicalUnit) -> dict[str, float]:
+    """The protocol's limit of a line's current for a unit; refused when it is beyond the device's own."""
+    if not isinstance(unit, LimitsCurrent):
+        raise ConfigurationError(f"limits.current: {unit.spec.name} limits no current; leave limits.current out")
+    limit_a, own_a = parse_quantity(text, "A"), unit.current_limit_a()
+    if limit_a > own_a * (1 + 1e-9):
+        raise LimitError(f"limits.current: {text} is beyond {own_a:g} A, the limit of {unit.spec.name}")
+    return {"current_limit_a": limit_a}
 
 
 def make_learners(experiment: Experiment, units: Sequence[PhysicalUnit]) -> list[LocalLearner]:

@@ -5,6 +5,7 @@ An absent capability is an absent method, never an exception; update rules, scan
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -77,6 +78,39 @@ class CountsWear(Protocol):
 
     def write_misses(self) -> Counts:
         """Consecutive writes that ended outside the tolerance, shape of the parameters: the first sign of a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCosts:
+    """What the operations of a unit take, for dry runs and budgets.
+
+    sample_s: one pass, settling included; pulse_s: one programming pulse; verify_s: one verify pass;
+    pulses_per_write_max: of one parameter in one write; verify_passes_max: of one write of all parameters (0: writes
+    are not verified); read_passes: of one reading of all parameters (0: the unit cannot read them).
+    """
+
+    sample_s: float
+    pulse_s: float
+    verify_s: float
+    pulses_per_write_max: int
+    verify_passes_max: int
+    read_passes: int
+
+
+@runtime_checkable
+class Costs(Protocol):
+    """Knows beforehand what its operations take."""
+
+    def costs(self) -> UnitCosts:
+        """Times and bounds; no I/O."""
+
+
+@runtime_checkable
+class LimitsCurrent(Protocol):
+    """Limits the current of its lines. Such a unit takes a tighter limit as the option `current_limit_a`."""
+
+    def current_limit_a(self) -> float:
+        """The limit of a line's current in force, in amperes; no I/O."""
 
 
 @runtime_checkable

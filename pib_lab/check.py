@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pib_lab.capabilities import Compensates, Costs, InjectsFaults, PullsBack, UnitCosts
 from pib_lab.events import Passes
 from pib_lab.experiment import Experiment
-from pib_lab.unit import UnitSpec
+from pib_lab.experiment import Unit as WantedUnit
+from pib_lab.faults import can_scan, scan_effort
+from pib_lab.unit import PhysicalUnit
 
 PULSE_FAST_S = 10e-6  # a pulse engine on a board
 PULSE_SLOW_S = 1e-3  # a source-measure unit stepping point by point
@@ -27,67 +30,142 @@ class UnitRow:
 
 @dataclass(frozen=True)
 class DryRun:
-    """Costs of a protocol. Pulses are bounded from above by one write of every parameter in every update, one pulse a
-    write; write-verify spends several pulses a write on fewer writes."""
+    """Costs of a protocol.
+
+    passes: as the run will count them, but for `verify`, which is an upper bound, as are the scans of units that do not
+    verify their writes. writes_max: every parameter written in every update and scan; pulses_max: each of these writes
+    at the most pulses that its driver gives it. measuring_s: settling and conversion of all passes but `verify`;
+    programming_s: of pulses_max and of the verify passes; writes_at_10us_s, writes_at_1ms_s: one pulse for each of
+    writes_max, at these pulse times.
+    """
 
     units: tuple[UnitRow, ...]
     steps: int
     steps_per_epoch: int
     passes: Passes
-    pulses_estimate: int
-    hours_at_10us: float
-    hours_at_1ms: float
-    measure_hours: float
+    writes_max: int
+    pulses_max: int
+    measuring_s: float
+    programming_s: float
+    writes_at_10us_s: float
+    writes_at_1ms_s: float
     limits: dict[str, str]
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Forecast:
+    """What one unit would cost; the fields are those of DryRun."""
+
+    passes: Passes
+    writes: int
+    pulses: int
+    measuring_s: float
+    programming_s: float
+
+
 def dry_run(
-    experiment: Experiment, specs: Sequence[UnitSpec], drivers: Sequence[str], sizes: tuple[int, int, int]
+    experiment: Experiment, units: Sequence[PhysicalUnit], drivers: Sequence[str], sizes: tuple[int, int, int]
 ) -> DryRun:
-    """Costs of `experiment` with `sizes` samples for training, validation and test."""
-    schedule = experiment.schedule
-    per_epoch = sizes[0] // schedule.batch
-    steps = schedule.epochs * per_epoch
-    depth = len(specs)
-    evaluations = steps // (schedule.evaluate_every or max(per_epoch, 1))
-    strikes = len({max(fault.step, 1) for fault in experiment.faults if fault.step <= steps})
-    evaluations += strikes * (3 if experiment.scan.after_faults and experiment.scan.compensate else 2)
-    passes = Passes(
-        training=steps * schedule.batch * depth,
-        evaluation=(evaluations * sizes[1] + sizes[2]) * depth,
-        calibration=schedule.batch * depth,
-    )
-    parameters = sum(spec.parameters.size for spec in specs)
-    pulses = parameters * steps
-    measure_s = sum(spec.settle_s for spec in specs) * passes.total / max(depth, 1)
-    warnings = []
-    budget = experiment.limits.pulses
-    if budget is not None and pulses > budget:
-        warnings.append(f"limits.pulses = {budget:,} may stop the run: up to {pulses:,} writes are foreseen")
-    if per_epoch == 0:
-        warnings.append(f"schedule.batch = {schedule.batch} is larger than the {sizes[0]} training samples")
-    limits = {key: str(value) for key, value in experiment.limits.model_dump(exclude_none=True).items()}
+    """Costs of `experiment` on `units` with `sizes` samples for training, validation and test. No I/O."""
+    per_epoch = sizes[0] // experiment.schedule.batch
+    steps = experiment.schedule.epochs * per_epoch
+    evaluated = _evaluated(experiment, units, sizes, steps)
+    costs = [
+        _forecast(experiment, unit, wanted, steps, evaluated)
+        for unit, wanted in zip(units, experiment.units, strict=True)
+    ]
+    writes, pulses = sum(cost.writes for cost in costs), sum(cost.pulses for cost in costs)
     rows = tuple(
         UnitRow(
-            unit.name,
+            wanted.name,
             driver,
-            (unit.inputs, unit.outputs),
-            spec.parameters.size,
-            f"{spec.drive.low:g} to {spec.drive.high:g} {spec.drive.unit}",
-            unit.objective.name,
+            (wanted.inputs, wanted.outputs),
+            unit.spec.parameters.size,
+            f"{unit.spec.drive.low:g} to {unit.spec.drive.high:g} {unit.spec.drive.unit}",
+            wanted.objective.name,
         )
-        for unit, spec, driver in zip(experiment.units, specs, drivers, strict=True)
+        for wanted, unit, driver in zip(experiment.units, units, drivers, strict=True)
     )
     return DryRun(
-        rows,
-        steps,
-        per_epoch,
-        passes,
-        pulses,
-        pulses * PULSE_FAST_S / 3600,
-        pulses * PULSE_SLOW_S / 3600,
-        measure_s / 3600,
-        limits,
-        tuple(warnings),
+        units=rows,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        passes=sum((cost.passes for cost in costs), Passes()),
+        writes_max=writes,
+        pulses_max=pulses,
+        measuring_s=sum(cost.measuring_s for cost in costs),
+        programming_s=sum(cost.programming_s for cost in costs),
+        writes_at_10us_s=writes * PULSE_FAST_S,
+        writes_at_1ms_s=writes * PULSE_SLOW_S,
+        limits={key: str(value) for key, value in experiment.limits.model_dump(exclude_none=True).items()},
+        warnings=_warnings(experiment, units, sizes[0], steps, pulses),
     )
+
+
+def _strikes(experiment: Experiment, unit: PhysicalUnit, steps: int) -> set[int]:
+    """The steps before which `unit` is struck by faults."""
+    if not isinstance(unit, InjectsFaults):
+        return set()
+    due = {max(fault.step, 1) for fault in experiment.faults if fault.unit in ("*", unit.spec.name)}
+    return {step for step in due if step <= steps}
+
+
+def _evaluated(experiment: Experiment, units: Sequence[PhysicalUnit], sizes: tuple[int, int, int], steps: int) -> int:
+    """Samples of all evaluations: at intervals, around faults, and of the test split at the end."""
+    interval = experiment.schedule.evaluate_every or max(sizes[0] // experiment.schedule.batch, 1)
+    strikes = set().union(*(_strikes(experiment, unit, steps) for unit in units))
+    around = 3 if experiment.scan.after_faults and experiment.scan.compensate else 2
+    return (steps // interval + around * len(strikes)) * sizes[1] + sizes[2]
+
+
+def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, steps: int, evaluated: int) -> _Forecast:
+    """What `unit` costs. One that does not tell its costs is taken to settle only, at a pulse a write, unverified."""
+    spec, batch, plan = unit.spec, experiment.schedule.batch, experiment.scan
+    costs = unit.costs() if isinstance(unit, Costs) else UnitCosts(spec.settle_s, 0.0, 0.0, 1, 0, 0)
+    shifts = 0 if experiment.rule.name != "spsa" and isinstance(unit, PullsBack) else 2  # of simultaneous perturbation
+    updates = steps if wanted.train else 0
+    scans = 0
+    if can_scan(unit):
+        scans = plan.at_start + (steps // plan.every if plan.every else 0)
+        scans += len(_strikes(experiment, unit, steps)) if plan.after_faults else 0
+    sets, scan_writes = scan_effort(verifies=costs.verify_passes_max > 0)
+    scan_writes += plan.compensate and isinstance(unit, Compensates)
+    programmings = 1 + updates * (1 + shifts) + scans * scan_writes
+    measured = Passes(
+        training=(steps + updates * shifts) * batch,
+        evaluation=evaluated,
+        calibration=batch,
+        scan=scans * sets * plan.reads * costs.read_passes,
+    )
+    verify = programmings * costs.verify_passes_max
+    writes = programmings * spec.parameters.size
+    pulses = writes * costs.pulses_per_write_max
+    return _Forecast(
+        measured + Passes(verify=verify),
+        writes,
+        pulses,
+        measured.total * costs.sample_s,
+        pulses * costs.pulse_s + verify * costs.verify_s,
+    )
+
+
+def _warnings(
+    experiment: Experiment, units: Sequence[PhysicalUnit], samples: int, steps: int, pulses: int
+) -> tuple[str, ...]:
+    found = []
+    budget, batch = experiment.limits.pulses, experiment.schedule.batch
+    if budget is not None and pulses > budget:
+        found.append(f"limits.pulses = {budget:,} may stop the run: up to {pulses:,} pulses are foreseen")
+    late = sorted({fault.step for fault in experiment.faults if fault.step > steps})
+    if late:
+        found.append(f"faults: step {', '.join(map(str, late))} is beyond the last of {steps:,} steps: never struck")
+    if samples < batch:
+        found.append(f"schedule.batch = {batch} is larger than the {samples} training samples")
+    silent = [unit.spec.name for unit in units if not isinstance(unit, Costs)]
+    if silent:
+        found.append(
+            f"{', '.join(silent)}: the driver tells no costs, so passes of scans and verify reads, pulses beyond one a "
+            "write and times beyond settling are not counted"
+        )
+    return tuple(found)

@@ -128,7 +128,11 @@ class UnitStep:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One step (one batch through all units, all units updated). `passes`, `pulses` are totals since the run began."""
+    """One step (one batch through all units, all units updated).
+
+    `passes`, `pulses` and `elapsed_s` are totals since the run began, over all its sessions; `elapsed_s` leaves out
+    preparation, pauses and the time between sessions.
+    """
 
     step: int
     epoch: int
@@ -229,7 +233,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """Last event: status "finished", "aborted" or "failed"; metrics such as test_accuracy."""
+    """Last event: status "finished", "aborted" or "failed"; metrics such as test_accuracy; wall_s as elapsed_s of
+    StepDone."""
 
     status: str
     step: int

@@ -46,6 +46,14 @@ def can_scan(unit: PhysicalUnit) -> bool:
     return isinstance(unit, ReadsParameters)
 
 
+def scan_effort(verifies: bool) -> tuple[int, int]:
+    """(sets of reads, writes of a tested cell) that a scan takes at most, on a unit that verifies writes or does not.
+
+    Verified: read before, away and home; write away and home. Open loop: two strokes a round more, and home again.
+    """
+    return (3, 2) if verifies else (3 + 2 * _ROUNDS, 3 + 2 * _ROUNDS)
+
+
 def scan(unit: PhysicalUnit, held: Array, tested: Mask, reads: int, cancel: CancelToken) -> ScanResult:
     """Find cells that no longer respond, among those `tested`; untested ones come back HEALTHY.
 

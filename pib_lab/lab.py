@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import tomlkit
@@ -20,20 +19,22 @@ from pib_lab.bus import Bus, View
 from pib_lab.check import DryRun, dry_run
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.control import Commands
-from pib_lab.errors import ConfigurationError, PibError
+from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError, PibError
 from pib_lab.events import CheckpointTaken, Event, Passes, RunStarted
 from pib_lab.experiment import Experiment, parse_experiment
 from pib_lab.overrides import apply_overrides
 from pib_lab.provenance import describe_units, git_commit, versions
 from pib_lab.registry import find_driver, is_mock
+from pib_lab.run_folder import claimed, new_folder
 from pib_lab.threads import one_thread
 from pib_lab.training import Material, Teacher, Trainer
 from pib_lab.unit import Clock, PhysicalUnit, SafeReport
+from pib_lab.upkeep import switch_off
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a training ended; `error` is what ended a failed one."""
+    """How a training ended; `error` is what ended a failed one; `wall_s` is of this session, preparation included."""
 
     folder: Path
     status: str
@@ -93,14 +94,14 @@ class Lab:
     # What it would do
 
     def check(self) -> DryRun:
-        """The dry run: limits, passes, pulses, hours. Connects to nothing."""
+        """The dry run: limits, passes, pulses, times. Connects to nothing."""
         devices, units = make_units(self.experiment, self._factories, VirtualClock())
         data = self.data()
         sizes = (len(data.train), len(data.validation), len(data.test))
         drivers = [self._drivers[self.experiment.device_of(unit)] for unit in self.experiment.units]
         for device in devices.values():
             device.close()
-        return dry_run(self.experiment, [unit.spec for unit in units], drivers, sizes)
+        return dry_run(self.experiment, units, drivers, sizes)
 
     def data(self) -> datasets.DataSet:
         """The data set, loaded once. Raises ConfigurationError when it does not fit the units."""
@@ -134,29 +135,37 @@ class Lab:
         """Train, record into a new folder under `out` (or go on in `resume`), and leave every output off.
 
         `on_folder` is called with the run's folder once it exists and may return further views. A run that fails on a
-        device, a limit or the data comes back with its `error`; mistakes found before the first step are raised, and
-        leave no new folder behind. Raises RunFileError, before any device is opened, for a folder that cannot be used.
+        device, a limit or the data comes back with its `error`, recorded also when that was before the first step (then
+        there is nothing to resume). Mistakes in the protocol are raised, and leave no new folder behind. Raises
+        RunFileError, before any device is opened, for a folder that cannot be used or a finished run to resume.
         """
         started_s = time.monotonic()
         data = self.data()
         clock: Clock = VirtualClock() if self.mock else RealClock()
-        folder = Path(resume) if resume else _new_folder(Path(out), self.experiment)
+        folder = Path(resume) if resume else new_folder(Path(out), self.experiment)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_claimed(folder, resume is not None))
+            stack.enter_context(claimed(folder, resume is not None))
             more = on_folder(folder) if on_folder else ()
             stack.enter_context(one_thread())
             units = stack.enter_context(self._opened(clock))
             early: list[Event] = []
             publish = _Publisher(early.append, clock)
             trainer = self._trainer(units, data, publish, commands, teacher)
-            recorder = self._begin(trainer, folder, data, clock, resume is not None)
+            error: PibError | None = None
+            try:
+                recorder = self._begin(trainer, folder, data, clock, resume is not None)
+            except (Cancelled, DeviceError, LimitError) as problem:
+                if resume is not None:  # the run file is as it was
+                    raise
+                error = problem
+                recorder = Recorder.create(folder, self._started(trainer, folder, data), CheckpointTaken(0, {}))
             bus = Bus(recorder, [*views, *more])
             publish.to = bus.publish
-            error: PibError | None = None
             try:
                 for event in [self._started(trainer, folder, data), *early]:
                     bus.publish(event)
-                trainer.run()
+                if error is None:
+                    trainer.run()
             except PibError as problem:
                 error = problem
             finally:
@@ -169,18 +178,22 @@ class Lab:
             trainer.pulses(),
             time.monotonic() - started_s,
             publish.safe,
-            error,
+            None if isinstance(error, Cancelled) else error,
         )
 
     def make_safe(self) -> list[SafeReport]:
         """Connect to every device, command all outputs off, read them back. A dead link is reported, not raised."""
-        _, units = make_units(self.experiment, self._factories, VirtualClock() if self.mock else RealClock())
+        devices, units = make_units(self.experiment, self._factories, VirtualClock() if self.mock else RealClock())
         reports = []
         for unit in reversed(units):
-            with contextlib.suppress(PibError):  # a unit that cannot be opened says so in its report
+            with contextlib.suppress(
+                Exception
+            ):  # a unit that cannot be opened, for whatever reason, says so in its report
                 unit.open()
-            reports.append(unit.make_safe())
+            reports.append(switch_off(unit))
             unit.close()
+        for device in devices.values():
+            device.close()
         return reports
 
     # How
@@ -224,16 +237,30 @@ class Lab:
 
     @contextlib.contextmanager
     def _opened(self, clock: Clock) -> Iterator[list[PhysicalUnit]]:
-        """Open in order; on any exit make safe, then close in reverse."""
+        """Open in order; on any exit make safe, then close in reverse.
+
+        Raises DeviceError in the place of an error after which outputs were not confirmed off.
+        """
         devices, units = make_units(self.experiment, self._factories, clock)
-        with contextlib.ExitStack() as stack:
-            for device in devices.values():
-                stack.callback(device.close)
-            for unit in units:
-                stack.callback(unit.close)
-                stack.callback(unit.make_safe)
-                unit.open()
-            yield units
+        doubtful: list[str] = []
+
+        def off(unit: PhysicalUnit) -> None:
+            report = switch_off(unit)
+            doubtful.extend(f"{report.unit} ({output})" for output in report.not_confirmed)
+
+        try:
+            with contextlib.ExitStack() as stack:
+                for device in devices.values():
+                    stack.callback(device.close)
+                for unit in units:
+                    stack.callback(unit.close)
+                    stack.callback(off, unit)
+                    unit.open()
+                yield units
+        except PibError as problem:
+            if doubtful:
+                raise DeviceError(f"{problem}; outputs were NOT confirmed off: {', '.join(doubtful)}") from problem
+            raise
 
     def _started(self, trainer: Trainer, folder: Path, data: datasets.DataSet) -> RunStarted:
         units = [learner.unit for learner in trainer.learners]
@@ -256,21 +283,6 @@ class Lab:
         )
 
 
-@contextlib.contextmanager
-def _claimed(folder: Path, resume: bool) -> Iterator[None]:
-    """Refuse a folder that cannot be used before anything is opened; a new one that stays empty goes away again."""
-    if resume:
-        Reader(folder).close()
-        yield
-        return
-    Recorder.make_free(folder)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # it holds something
-            folder.rmdir()
-
-
 class _Publisher:
     """Hands events on; adds the clock to checkpoints, and remembers whether every output was confirmed off."""
 
@@ -285,13 +297,3 @@ class _Publisher:
         not_confirmed = getattr(event, "not_confirmed", ())
         self.safe = self.safe and not not_confirmed
         self.to(event)
-
-
-def _new_folder(out: Path, experiment: Experiment) -> Path:
-    """A fresh name under `out`; the recorder makes the folder, and refuses one that holds a run."""
-    stem = f"{experiment.name}-{datetime.now():%Y%m%d-%H%M%S}-s{experiment.seed}"
-    folder, number = out / stem, 1
-    while folder.exists():
-        number += 1
-        folder = out / f"{stem}-{number}"
-    return folder

@@ -86,11 +86,10 @@ class RunStatus:
 
     @property
     def remaining_s(self) -> float | None:
-        """Time left, from the mean time of the steps of this session; None when nothing is known."""
+        """Time left, from the mean time of all steps so far; None when nothing is known."""
         if self.started is None or self.step is None or self.finished is not None:
             return None
-        done = self.steps_done - self.started.first_step
-        return self.step.elapsed_s / done * (self.started.total_steps - self.steps_done) if done > 0 else None
+        return self.step.elapsed_s / self.step.step * (self.started.total_steps - self.step.step)
 
     def backlog(self) -> list[Event]:
         """The events that bring a viewer who joins now up to date."""

@@ -10,22 +10,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from pib_lab.batches import batches
+from pib_lab.clocks import Stopwatch
 from pib_lab.control import Commands
 from pib_lab.entropy import input_gram
-from pib_lab.errors import Cancelled, ConfigurationError, PibError
+from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError, PibError
 from pib_lab.evaluation import Material, Samples, evaluate_split, information_planes, take_maps
 from pib_lab.events import NAN, CheckpointTaken, Passes, RunFinished, RunState, StateChanged, StepDone
 from pib_lab.experiment import Fault, Limits, Scan, Schedule
 from pib_lab.learner import LearnBatch, LocalLearner
 from pib_lab.quantities import Array
 from pib_lab.teaching import LocalTeacher, Teacher, unit_steps
-from pib_lab.upkeep import Publish, Striker, WearBudget, keeping_rejected, make_all_safe, scan_units
+from pib_lab.upkeep import Publish, Upkeep, keeping_rejected, make_all_safe
+from pib_lab.wear import WearBudget
 
 __all__ = ["LocalTeacher", "Material", "Samples", "Teacher", "Trainer"]
 
@@ -55,12 +58,12 @@ class Trainer:
         self.passes = Passes()
         self._material, self._schedule, self._publish = material, schedule, publish
         self._seed, self._learning_rate = seed, learning_rate
-        self._scan = scan or Scan()
-        self._striker = Striker(self.learners, faults, seed, publish)
         self._budget = WearBudget(self.learners, limits.pulses)
+        self._upkeep = Upkeep(self.learners, faults, scan or Scan(), self._budget, seed, publish)
         self._commands = commands or Commands()
         self._teacher: Teacher = teacher or LocalTeacher()
         self._clock = clock
+        self._watch = Stopwatch(clock)
         self.metrics: dict[str, float] = {}
         self.steps_per_epoch = len(material.train.y) // schedule.batch
         self.total_steps = schedule.epochs * self.steps_per_epoch
@@ -73,32 +76,42 @@ class Trainer:
     def start(self) -> None:
         """Program, range and calibrate every unit, in the order of the signal.
 
-        Raises ConfigurationError for data that cannot fill a batch, LimitError when a first scan would overdraw
-        `limits.pulses`.
+        Raises ConfigurationError for data that cannot fill a batch, LimitError when programming or a first scan would
+        overdraw `limits.pulses`. When a device, a limit or the operator stops it, outputs are off and the end of the
+        run is published by the time that is raised.
         """
         first = batches(len(self._material.train.y), self._schedule.batch, self._seed, 0)[0]
+        try:
+            with keeping_rejected(self.learners, self._publish, lambda: self.step):
+                self._prepare(first)
+        except Cancelled:
+            self._end("aborted", "")
+            raise
+        except (DeviceError, LimitError) as problem:
+            self._end("failed", str(problem))
+            raise
+
+    def _prepare(self, first: npt.NDArray[np.int64]) -> None:
+        self._budget.spare(self._budget.foresee_writes(self.learners), "the first programming")
         for learner in self.learners:
             learner.start()
-            self._budget.writes += learner.faults.size
-        self.passes = replace(self.passes, verify=sum(learner.wear()[1] for learner in self.learners))
+            self._budget.note_writes(learner.faults.size)
+            self.passes += Passes(verify=learner.wear()[1])
         signal = self._material.train.x[first]
         for learner in self.learners:
             signal, passes = learner.calibrate(signal)
             self.passes += Passes(calibration=passes)
-        if self._scan.at_start:
-            self._budget.spare(self._budget.foresee_scan(self.learners), "the first scan")
-            self._scan_units(self.learners)
+        self.passes += self._upkeep.scan_at_start()
 
     def run(self) -> RunFinished:
         """Train to the end, until aborted, or until something fails; make every unit safe; say how it ended."""
-        started_s = self._clock()
         status, error, between_steps = "failed", "", False
         failure: BaseException | None = None
         try:
             self._to(RunState.RUNNING)
             with keeping_rejected(self.learners, self._publish, lambda: self.step):
                 while self.step < self.total_steps and self._obey():
-                    self._one_step(started_s)
+                    self._one_step()
                 if self.step >= self.total_steps:
                     self._conclude()
                     status = "finished"
@@ -110,19 +123,25 @@ class Trainer:
             error, failure = str(problem), problem
         except BaseException as problem:  # whatever it was, outputs go off first; then it is raised again
             error, failure = f"{type(problem).__name__}: {problem}", problem
-        safe = make_all_safe(self.learners, self._publish)
-        finished = RunFinished(
-            status, self.step, self.metrics, self.passes, self.pulses(), self._clock() - started_s, error, safe
-        )
         try:
-            if between_steps:
-                self._keep()
-            self._to(RunState(status), error)
-            self._publish(finished)
+            finished = self._end(status, error, keep=between_steps)
         except PibError as problem:  # the recorder's own failure is what ended the run, or ends it now
-            failure = failure or problem
+            if failure is None:
+                raise
+            raise failure from problem
         if failure is not None:
             raise failure
+        return finished
+
+    def _end(self, status: str, error: str, *, keep: bool = False) -> RunFinished:
+        """Outputs off first; then, with `keep`, a checkpoint, and how the run ended."""
+        safe = make_all_safe(self.learners, self._publish)
+        elapsed_s = self._watch.elapsed_s
+        finished = RunFinished(status, self.step, self.metrics, self.passes, self.pulses(), elapsed_s, error, safe)
+        if keep:
+            self._keep()
+        self._to(RunState(status), error)
+        self._publish(finished)
         return finished
 
     def _obey(self) -> bool:
@@ -141,11 +160,16 @@ class Trainer:
 
     def _to(self, state: RunState, reason: str = "") -> None:
         self.state = state
+        if state is RunState.RUNNING:
+            self._watch.go()
+        else:  # a pause is no work
+            self._watch.hold()
         self._publish(StateChanged(state, self.step, reason))
 
-    def _one_step(self, started_s: float) -> None:
-        self._budget.spare(self._foreseen(), "the next step")
-        self._strike(self.step + 1)
+    def _one_step(self) -> None:
+        self._upkeep.spare_step(self.step + 1)
+        spent = self._upkeep.strike(self.step + 1, self._validate)
+        self.passes += spent  # not in one line: validations have added theirs meanwhile
         epoch, position = divmod(self.step, self.steps_per_epoch)
         index = batches(len(self._material.train.y), self._schedule.batch, self._seed, epoch)[position]
         x, labels = self._material.train.x[index], self._material.train.y[index]
@@ -167,7 +191,7 @@ class Trainer:
         )
         units = unit_steps(self.learners, records, planes, saturated)
         accuracy = float((outputs[-1].argmax(axis=1) == labels).mean())
-        totals = (self.passes, self.pulses(), math.log2(len(labels)), self._clock() - started_s)
+        totals = (self.passes, self.pulses(), math.log2(len(labels)), self._watch.elapsed_s)
         self._publish(StepDone(self.step, epoch + 1, accuracy, rate, units, *totals))
         self._at_intervals()
 
@@ -196,8 +220,7 @@ class Trainer:
             self._validate(self.step)
         if schedule.maps_every and self._due(schedule.maps_every):
             self._publish_maps()
-        if self._scan.every and self._due(self._scan.every):
-            self._scan_units(self.learners)
+        self.passes += self._upkeep.scan_after(self.step)
         if self._due(schedule.checkpoint_every):
             self._keep()
 
@@ -228,36 +251,6 @@ class Trainer:
         for taken in take_maps(self.learners, self.step):
             self._publish(taken)
 
-    # Faults and wear
-
-    def _strike(self, step: int) -> None:
-        """Faults strike before `step`; what they cost, and what compensation brings back, is measured around them."""
-        struck = self._striker.targets(step)
-        if not struck:
-            self._striker.strike(step)
-            return
-        self._validate(step)
-        self._striker.strike(step)
-        self._validate(step)
-        if self._scan.after_faults:
-            self._scan_units(struck)
-            if self._scan.compensate:
-                self._validate(step)
-
-    def _scan_units(self, learners: Sequence[LocalLearner]) -> None:
-        passes, written = scan_units(learners, self._scan.reads, self._scan.compensate, self.step + 1, self._publish)
-        self.passes += passes
-        self._budget.writes += written
-
-    def _foreseen(self) -> int:
-        """Pulses that the next step could cost, with the scans that come with it."""
-        foreseen, following = self._budget.foresee_step(), self.step + 1
-        if self._scan.after_faults:
-            foreseen += self._budget.foresee_scan(self._striker.targets(following))
-        if self._scan.every and following % self._scan.every == 0:
-            foreseen += self._budget.foresee_scan(self.learners)
-        return foreseen
-
     def pulses(self) -> int:
         """Programming pulses so far, all units."""
         return self._budget.pulses()
@@ -273,8 +266,8 @@ class Trainer:
     def snapshot(self) -> dict[str, Any]:
         """All that a resume needs, by path."""
         state: dict[str, Any] = {f"passes/{key}": getattr(self.passes, key) for key in Passes.__dataclass_fields__}
-        state["largest_step_pulses"] = self._budget.largest_step_pulses
-        state["writes"] = self._budget.writes
+        state |= self._budget.snapshot()
+        state["elapsed_s"] = self._watch.elapsed_s
         state["validation_accuracy"] = self.metrics.get("validation_accuracy", NAN)
         for learner in self.learners:
             state |= {f"{learner.name}/{key}": value for key, value in learner.snapshot().items()}
@@ -287,7 +280,8 @@ class Trainer:
         """
         try:
             self.passes = Passes(**{key: int(state[f"passes/{key}"]) for key in Passes.__dataclass_fields__})
-            self._budget.note_step(int(state["largest_step_pulses"]), int(state["writes"]))
+            self._budget.restore(state)
+            self._watch = Stopwatch(self._clock, float(state["elapsed_s"]))
             if math.isfinite(state["validation_accuracy"]):
                 self.metrics["validation_accuracy"] = float(state["validation_accuracy"])
             for learner in self.learners:

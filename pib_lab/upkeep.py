@@ -1,4 +1,4 @@
-"""What happens to units besides learning: faults strike, scans find them, wear is budgeted, outputs go off."""
+"""What happens to units besides learning: faults strike, scans find them, outputs go off."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from pib_lab.capabilities import InjectsFaults, ReportsFaults
-from pib_lab.errors import LimitError, PibError, ResponseError
+from pib_lab.errors import PibError, ResponseError
 from pib_lab.events import NAN, BatchRejected, Event, FaultsScanned, FaultsStruck, MadeSafe, Message, Passes
-from pib_lab.experiment import Fault
+from pib_lab.experiment import Fault, Scan
 from pib_lab.faults import can_scan, score
 from pib_lab.learner import LocalLearner
+from pib_lab.unit import PhysicalUnit, SafeReport
+from pib_lab.wear import WearBudget
 
 Publish = Callable[[Event], None]
 
@@ -87,47 +89,62 @@ def scan_units(
     return spent, written
 
 
-class WearBudget:
-    """Ends a run before its budget of pulses (`limits.pulses`) is overdrawn.
+class Upkeep:
+    """The strikes, scans and wear of one run. What it spends in passes it returns; evaluations are the caller's."""
 
-    A step is foreseen to cost twice the costliest so far, the first a pulse a parameter; a scan two writes of every
-    cell that is tested, each at the pulses that a write has cost so far.
-    """
+    def __init__(
+        self,
+        learners: Sequence[LocalLearner],
+        faults: Sequence[Fault],
+        scan: Scan,
+        budget: WearBudget,
+        seed: int,
+        publish: Publish,
+    ):
+        self._learners, self._scan, self._budget, self._publish = learners, scan, budget, publish
+        self._striker = Striker(learners, faults, seed, publish)
 
-    def __init__(self, learners: Sequence[LocalLearner], limit: int | None):
-        self._learners, self._limit = learners, limit
-        self.largest_step_pulses = 0
-        self.writes = 0
-        """Cells written so far, by every programming of every unit."""
+    def scan_at_start(self) -> Passes:
+        """The scan before the first step, if asked for. Raises LimitError when it could overdraw the wear budget."""
+        if not self._scan.at_start:
+            return Passes()
+        self._budget.spare(self._budget.foresee_scan(self._learners), "the first scan")
+        return self._scan_units(self._learners, 1)
 
-    def pulses(self) -> int:
-        """Programming pulses so far, all units."""
-        return sum(learner.wear()[0] for learner in self._learners)
+    def spare_step(self, step: int) -> None:
+        """Raise LimitError when `step`, with the scans that come with it, could overdraw the wear budget."""
+        foreseen = self._budget.foresee_step()
+        if self._scan.after_faults:
+            foreseen += self._budget.foresee_scan(self._striker.targets(step))
+        if self._scan.every and step % self._scan.every == 0:
+            foreseen += self._budget.foresee_scan(self._learners)
+        self._budget.spare(foreseen, "the next step")
 
-    def note_step(self, pulses: int, written: int) -> None:
-        """A step has cost this."""
-        self.largest_step_pulses = max(self.largest_step_pulses, pulses)
-        self.writes += written
+    def strike(self, step: int, validate: Callable[[int], None]) -> Passes:
+        """Faults strike before `step`; what they cost, and what compensation brings back, is validated around them."""
+        struck = self._striker.targets(step)
+        if not struck:
+            self._striker.strike(step)
+            return Passes()
+        validate(step)
+        self._striker.strike(step)
+        validate(step)
+        if not self._scan.after_faults:
+            return Passes()
+        spent = self._scan_units(struck, step)
+        if self._scan.compensate:
+            validate(step)
+        return spent
 
-    def foresee_step(self) -> int:
-        """Pulses that the next step could cost."""
-        return 2 * self.largest_step_pulses or sum(learner.faults.size for learner in self._learners)
+    def scan_after(self, step: int) -> Passes:
+        """The regular scan, when one is due after `step`."""
+        due = self._scan.every and step % self._scan.every == 0
+        return self._scan_units(self._learners, step + 1) if due else Passes()
 
-    def foresee_scan(self, learners: Sequence[LocalLearner]) -> int:
-        """Pulses that a scan of these units is likely to cost."""
-        tested = sum(int(np.count_nonzero(learner.usable)) for learner in learners if can_scan(learner.unit))
-        return round(2 * tested * self.pulses() / self.writes) if tested and self.writes else 2 * tested
-
-    def spare(self, foreseen: int, what: str) -> None:
-        """Raise LimitError when `what`, which could cost `foreseen` pulses, could overdraw the budget."""
-        if self._limit is None:
-            return
-        spent = self.pulses()
-        if spent + foreseen > self._limit:
-            raise LimitError(
-                f"limits.pulses: {spent:,} of {self._limit:,} pulses are spent and {what} could cost {foreseen:,}; "
-                "raise the budget, lower rule.learning_rate or scan less often"
-            )
+    def _scan_units(self, learners: Sequence[LocalLearner], step: int) -> Passes:
+        passes, written = scan_units(learners, self._scan.reads, self._scan.compensate, step, self._publish)
+        self._budget.note_writes(written)
+        return passes
 
 
 @contextlib.contextmanager
@@ -143,9 +160,17 @@ def keeping_rejected(learners: Sequence[LocalLearner], publish: Publish, step: C
         raise
 
 
+def switch_off(unit: PhysicalUnit) -> SafeReport:
+    """The unit's own `make_safe`; where that raises all the same, a report that nothing was confirmed, and why."""
+    try:
+        return unit.make_safe()
+    except Exception as problem:  # a driver's broken promise must not keep the other units' outputs on
+        return SafeReport(unit.spec.name, (), ("all outputs",), f"{type(problem).__name__}: {problem}")
+
+
 def make_all_safe(learners: Sequence[LocalLearner], publish: Publish) -> bool:
     """Command every unit's outputs off and read them back, last unit first; True when all were confirmed off."""
-    reports = [learner.unit.make_safe() for learner in reversed(learners)]
+    reports = [switch_off(learner.unit) for learner in reversed(learners)]
     for report in reports:
         with contextlib.suppress(PibError):  # a recorder that has failed fails again on the run's last events
             publish(MadeSafe(report.unit, report.confirmed, report.not_confirmed, report.detail))

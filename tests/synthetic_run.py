@@ -66,11 +66,12 @@ def started(mock: bool = True, total_steps: int = 60, sizes: dict[str, tuple[int
 
 
 def step_done(step: int, units: tuple[UnitInfo, ...], total_steps: int) -> StepDone:
-    done = (step + 1) / total_steps
-    computed = step % 5 == 0
+    """Step `step`, counted from 1 as a run counts."""
+    done = step / total_steps
+    computed = step % 5 == 1
     return StepDone(
         step=step,
-        epoch=step // 10,
+        epoch=(step - 1) // 10 + 1,
         batch_accuracy=0.1 + 0.85 * (1 - math.exp(-5 * done)) + 0.02 * math.sin(step),
         learning_rate=0.01 * (1 - done),
         units=tuple(
@@ -87,10 +88,10 @@ def step_done(step: int, units: tuple[UnitInfo, ...], total_steps: int) -> StepD
             )
             for index, unit in enumerate(units)
         ),
-        passes=Passes(training=128 * len(units) * (step + 1)),
-        pulses=1000 * len(units) * (step + 1),
+        passes=Passes(training=128 * len(units) * step),
+        pulses=1000 * len(units) * step,
         ceiling_bits=7.0,
-        elapsed_s=0.05 * (step + 1),
+        elapsed_s=0.05 * step,
     )
 
 
@@ -109,7 +110,7 @@ def events(
     """A whole run: every kind of event a report shows, in an order a run would publish them."""
     first = started(mock, total_steps, sizes)
     made: list[Event] = [first, StateChanged(RunState.RUNNING, 0)]
-    for step in range(total_steps):
+    for step in range(1, total_steps + 1):
         if faults and step == total_steps // 2:
             for index, unit in enumerate(first.units):
                 cells = int(np.prod(unit.parameter_shape)) // 5
@@ -117,13 +118,12 @@ def events(
                 codes = map_taken(step, unit, index).faults
                 made.append(FaultsScanned(step, unit.name, codes, cells, 512, 2 * cells, 0.995, 0.97))
         made.append(step_done(step, first.units, total_steps))
-        if step % 10 == 9:
+        if step % 10 == 0:
             made += [map_taken(step, unit, index) for index, unit in enumerate(first.units)]
-            made.append(Evaluated(step, "validation", 0.6 + 0.36 * (step + 1) / total_steps, 0.2, 216))
-    last = total_steps - 1
-    made.append(Evaluated(last, "test", 0.9722, 0.11, 360))
-    made.append(Message("warning", "cells <near> the edge of the window", last))
+            made.append(Evaluated(step, "validation", 0.6 + 0.36 * step / total_steps, 0.2, 216))
+    made.append(Evaluated(total_steps, "test", 0.9722, 0.11, 360))
+    made.append(Message("warning", "cells <near> the edge of the window", total_steps))
     made += [MadeSafe(unit.name, ("read voltage", "word lines"), (), "") for unit in first.units]
     passes = Passes(training=128 * 3 * total_steps, verify=5000, scan=1536, calibration=384, evaluation=4000)
-    made.append(RunFinished("finished", last, {"test_accuracy": 0.9722}, passes, 3000 * total_steps, 12.5))
+    made.append(RunFinished("finished", total_steps, {"test_accuracy": 0.9722}, passes, 3000 * total_steps, 12.5))
     return made

@@ -114,6 +114,7 @@ def test_a_saturated_front_end_stops_the_run_with_the_batch_in_the_file(tmp_path
         ("units.read-out.outputs=9", ConfigurationError, "9, but digits has 10 classes"),
         ("units.hidden-2.inputs=32", ConfigurationError, "takes 32 inputs, but 'hidden-1' gives 64"),
         ("limits.drive=2 V", LimitError, r"limits\.drive: 2 V is not within"),
+        ("limits.current=10 mA", LimitError, r"limits\.current: 10 mA is beyond 0\.002 A, the limit of hidden-1"),
         ("limits.drive=200 mA", ConfigurationError, "not a quantity in V"),
         ("hardware.chip.driver=mock-memristor-chp", ConfigurationError, "did you mean 'mock-memristor-chip'"),
         ("hardware.chip.profile=chip-c", ConfigurationError, "did you mean 'chip-b'"),

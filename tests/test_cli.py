@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -166,17 +167,18 @@ def test_defect_leaves_its_traceback_in_a_file(fake: FakeLab, tmp_path: Path, mo
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_interrupt_lets_the_run_end_in_order(fake: FakeLab, tmp_path: Path, number: signal.Signals) -> None:
-    """The first Ctrl-C, or a termination, posts "abort" and cancels the measurement; the exit code is 130."""
+    """The first Ctrl-C, or a termination, posts "abort" and lets the step end; the exit code is 130."""
+    seen: list[object] = []
 
     def interrupted(commands: Commands) -> str:
         signal.raise_signal(number)
-        assert commands.take() == "abort"
-        assert commands.cancel.cancelled
+        seen.extend([commands.take(), commands.cancel.cancelled])
         return "aborted"
 
     fake.act = interrupted
     result = call("run", "any", "--out", tmp_path, "--json")
     assert result.exit_code == 130
+    assert seen == ["abort", False]
     assert last_line(result)["status"] == "aborted"
 
 
@@ -290,10 +292,35 @@ def test_check_prints_costs(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(PROTOCOL)
     text = call("check", tmp_path / "tiny.toml").stdout
     assert "read-out" in text
-    assert "10 us a pulse" in text
+    assert re.search(r"total [\d,]+, and at most [\d,]+ to verify writes", text)
+    assert re.search(r"at most [\d.:]+ (s|min) at 10 us a pulse", text)
     costs = last_line(call("check", tmp_path / "tiny.toml", "--json"))
     assert costs["passes"]["training"] == costs["steps"] * 64 * 2
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_limit_beyond_the_devices_own_has_exit_code_4(tmp_path: Path) -> None:
+    """`check` and `run` refuse a current limit that the chip does not allow, and name the key and the limit."""
+    (tmp_path / "tiny.toml").write_text(PROTOCOL + '[limits]\ncurrent = "1 A"\n')
+    for command in ("check", "run"):
+        result = call(command, tmp_path / "tiny.toml")
+        assert result.exit_code == 4
+        assert "limits.current: 1 A is beyond 0.005 A, the limit of hidden" in result.stderr
+
+
+def test_check_warns_of_a_fault_that_never_strikes(tmp_path: Path) -> None:
+    """A fault scheduled beyond the last step is pointed out."""
+    (tmp_path / "tiny.toml").write_text(PROTOCOL + "[[faults]]\nstep = 999\nfraction = 0.1\n")
+    costs = last_line(call("check", tmp_path / "tiny.toml", "--json"))
+    assert any("step 999 is beyond the last" in warning for warning in costs["warnings"])
+
+
+def test_an_error_does_not_hide_outputs_in_doubt(fake: FakeLab, tmp_path: Path) -> None:
+    """A run that fails on a limit and is not confirmed off says both, and ends as a device error."""
+    fake.safe, fake.act = False, lambda commands: LimitError("too many pulses")
+    result = call("run", tmp_path / "tiny.toml", "--out", tmp_path, "--json")
+    assert result.exit_code == 3
+    assert "too many pulses; outputs were NOT confirmed off" in last_line(result)["error"]
 
 
 def test_safe_after_a_run_and_for_a_protocol(recorded: tuple[Path, dict[str, Any], str]) -> None:

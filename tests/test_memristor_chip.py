@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from memristor_bench import MIDDLE, Rig, StillClock
 
-from drivers.memristor_chip import OUTPUTS, MockMemristorChip
+from drivers.memristor_chip import MockMemristorChip
+from drivers.mock.link import OUTPUTS
 from pib_lab.capabilities import (
     Compensates,
+    Costs,
     CountsWear,
     Initialises,
     InjectsFaults,
+    LimitsCurrent,
     PullsBack,
     Ranges,
     ReadsParameters,
@@ -21,7 +24,7 @@ from pib_lab.capabilities import (
     Snapshots,
 )
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
-from pib_lab.unit import CancelToken, DeviceContext, FaultKind
+from pib_lab.unit import CancelToken, DeviceContext, FaultKind, UnitRequest
 
 CAPABILITIES = (
     PullsBack,
@@ -34,6 +37,8 @@ CAPABILITIES = (
     Ranges,
     Snapshots,
     Compensates,
+    Costs,
+    LimitsCurrent,
 )
 
 
@@ -310,3 +315,36 @@ def test_wrong_options_name_the_right_ones(options: dict[str, object], message: 
     """A misspelt option, profile or key is answered with the nearest right name, a bad value with its key."""
     with pytest.raises(ConfigurationError, match=message):
         MockMemristorChip(options, DeviceContext("chip", 1, StillClock()))
+
+
+def test_outputs_behind_a_dead_link_are_not_confirmed_off() -> None:
+    """make_safe on a link that died never raises, and claims nothing."""
+    rig = Rig(4, 2)
+    with rig.chip.session.link(rig.unit.spec.name) as link:
+        link.dead = True
+    report = rig.unit.make_safe()
+    assert report.confirmed == ()
+    assert report.not_confirmed == OUTPUTS
+    assert "dead" in report.detail
+
+
+def test_an_output_that_hangs_is_reported_as_still_on() -> None:
+    """An output that was commanded off and reads back on is not confirmed; the other one is."""
+    rig = Rig(4, 2)
+    with rig.chip.session.link(rig.unit.spec.name) as link:
+        link.hanging.add("word lines")
+    rig.measure(rig.drive(1))
+    report = rig.unit.make_safe()
+    assert report.confirmed == ("read voltage",)
+    assert report.not_confirmed == ("word lines",)
+
+
+def test_units_of_one_chip_share_its_link() -> None:
+    """The first unit connects, the last one to close disconnects."""
+    rig = Rig(4, 2)
+    other = rig.chip.unit(UnitRequest("other", 4, 4))
+    other.open()
+    rig.unit.close()
+    assert rig.chip.session.connected
+    other.close()
+    assert not rig.chip.session.connected

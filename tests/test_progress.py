@@ -76,11 +76,11 @@ def test_nothing_known_yet() -> None:
     assert status.remaining_s is None
 
 
-def test_time_left_counts_the_steps_of_this_session() -> None:
-    """After a resume the time left comes from the steps since, not from those before."""
+def test_time_left_counts_the_steps_of_all_sessions() -> None:
+    """After a resume the time left comes from all steps, for the elapsed time is that of all sessions, too."""
     status = RunStatus()
     status.show(replace(started(total_steps=20), first_step=10))
-    status.show(replace(step(12), elapsed_s=4.0))
+    status.show(replace(step(12), elapsed_s=24.0))
     assert status.remaining_s == pytest.approx(16.0)
     status.show(StateChanged(RunState.PAUSED, 12))
     assert status.word == "paused"

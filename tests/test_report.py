@@ -18,7 +18,7 @@ from data.report import render, write_report
 from data.summary import UNFINISHED, UnitData, summarise
 from data.wording import count, duration, interval, percent
 from pib_lab.errors import RunFileError
-from pib_lab.events import CheckpointTaken, Event, MadeSafe, MapTaken, RunFinished, StepDone
+from pib_lab.events import CheckpointTaken, Event, MadeSafe, MapTaken, Passes, RunFinished, StepDone
 
 
 class _Checker(HTMLParser):
@@ -49,6 +49,12 @@ def page() -> str:
 def _until(kind: type[Event]) -> list[Event]:
     made = synthetic_run.events(sizes={"only": (4, 3)})
     return made[: next(i for i, event in enumerate(made) if isinstance(event, kind))]
+
+
+def test_a_report_counts_steps_from_one(page: str) -> None:
+    """A whole run of 60 steps is reported as 60 of 60."""
+    assert "60 of 60" in page
+    assert "61 of" not in page
 
 
 def test_a_report_is_well_formed_and_needs_nothing_but_itself(page: str) -> None:
@@ -127,7 +133,7 @@ def test_outputs_not_confirmed_off_are_shouted() -> None:
 def test_a_failed_run_shows_its_error() -> None:
     """The banner of a failed run holds the message of the error."""
     made = synthetic_run.events(sizes={"only": (4, 3)})[:-1]
-    failed = RunFinished("failed", 59, {}, synthetic_run.step_done(0, (), 1).passes, 0, 1.0, "the ADC did not answer")
+    failed = RunFinished("failed", 60, {}, Passes(), 0, 1.0, "the ADC did not answer")
     page = render([*made, failed])
     assert "the ADC did not answer" in page
 
@@ -143,7 +149,7 @@ def test_a_summary_follows_an_unfinished_run() -> None:
     run = summarise(_until(MadeSafe))
     assert run.status == UNFINISHED
     assert run.pulses == 60 * 1000
-    assert run.last_step == 59
+    assert run.last_step == 60
     assert run.units[0].wear is not None
 
 

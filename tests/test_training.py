@@ -361,6 +361,67 @@ def test_an_aborted_run_keeps_its_last_step() -> None:
         assert [event.step for event in log.of(CheckpointTaken)] == taken
 
 
+class Ticking(Log):
+    """A log with a clock: every step that is published takes a second, every pause a hundred."""
+
+    def __init__(self, time_s: float, react: Callable[[Event], None] = lambda event: None):
+        super().__init__(react=react)
+        self.time_s = time_s
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StepDone):
+            self.time_s += 1.0
+        elif isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+            self.time_s += 100.0
+        super().__call__(event)
+
+
+def test_elapsed_time_leaves_pauses_out() -> None:
+    """A pause of 100 s after step 2 is no time at work."""
+    commands = Commands()
+
+    def react(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 2:
+            commands.post("pause")
+        elif isinstance(event, StateChanged) and event.state is RunState.PAUSED:
+            commands.post("resume")
+
+    log = Ticking(50.0, react)
+    finished = started(log, commands=commands, clock=lambda: log.time_s).run()
+    assert "paused" in states(log)
+    assert [event.elapsed_s for event in log.of(StepDone)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert finished.wall_s == 6.0
+
+
+def test_elapsed_time_goes_on_after_a_resume() -> None:
+    """The seconds before the checkpoint count, those between the sessions do not."""
+    log = Ticking(0.0)
+    started(log, clock=lambda: log.time_s).run()
+    checkpoint = log.of(CheckpointTaken)[0]
+    later = Ticking(7000.0)
+    again = trainer(later, clock=lambda: later.time_s)
+    again.restore(checkpoint.step, checkpoint.state)
+    assert again.run().wall_s == 6.0
+    assert [event.elapsed_s for event in later.of(StepDone)] == [3.0, 4.0, 5.0]
+
+
+def test_a_make_safe_that_raises_hides_no_other_report() -> None:
+    """The unit is reported as not confirmed, with what was raised; the other one is made safe all the same."""
+
+    class Raising(Linear):
+        def make_safe(self) -> SafeReport:
+            if self.spec.name == "read-out":
+                raise OSError("the vendor's library has crashed")
+            return super().make_safe()
+
+    log = Log()
+    assert not started(log, network(wrap=Raising)).run().safe
+    first, second = log.of(MadeSafe)
+    assert (first.unit, first.confirmed, first.not_confirmed) == ("read-out", (), ("all outputs",))
+    assert "OSError: the vendor's library has crashed" in first.detail
+    assert (second.unit, second.not_confirmed) == ("hidden", ())
+
+
 def test_a_scan_is_foreseen_by_the_wear_budget() -> None:
     """What just suffices for a scan does not for the scan and a step: the run stops before the strike."""
     log = Log()

@@ -12,9 +12,11 @@ from contract import Bench, Case
 
 from pib_lab.capabilities import (
     Compensates,
+    Costs,
     CountsWear,
     Initialises,
     InjectsFaults,
+    LimitsCurrent,
     PullsBack,
     Ranges,
     ReadsParameters,
@@ -209,3 +211,21 @@ def _write_and_measure(bench: Bench, parameters: Any, drive: Any) -> tuple[Any, 
     held = bench.unit.program(parameters)
     made = bench.measure(drive)
     return held, made.values, made.saturated
+
+
+def test_costs_hold(bench: Bench) -> None:
+    """No write of everything takes more pulses or verify passes than is told; a reading takes just the told passes."""
+    costs = _able(bench, Costs).costs()
+    assert min(costs.sample_s, costs.pulse_s, costs.verify_s) >= 0.0
+    wear = _able(bench, CountsWear)
+    pulses, verify = wear.pulses(), wear.verify_passes()
+    bench.unit.program(bench.parameters())
+    assert (wear.pulses() - pulses).max() <= costs.pulses_per_write_max
+    assert wear.verify_passes() - verify <= costs.verify_passes_max
+    if isinstance(bench.unit, ReadsParameters):
+        assert bench.unit.read_parameters(cancel=CancelToken())[1] == costs.read_passes
+
+
+def test_a_current_limit_is_a_magnitude(bench: Bench) -> None:
+    """Above zero, and told without a link."""
+    assert _able(bench, LimitsCurrent).current_limit_a() > 0.0

@@ -87,7 +87,7 @@ def check(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Dry run: limits, passes, pulses, hours and wear. Touches no device."""
+    """Dry run: limits, passes, pulses, times and wear. Touches no device."""
     from pib_lab import lab
     from pib_lab.commands.tables import dry_run_tables, make_console
 
@@ -168,11 +168,12 @@ class _Job:
             "wall_s": round(done.wall_s, 3),
             "safe": done.safe,
         }
-        if done.error is not None:
-            self.fail(str(done.error), done.error.exit_code)
-        elif not done.safe:
+        if not done.safe:
             advice = f"look at the devices, then `pib-lab safe {done.folder}`"
-            self.fail(f"outputs were NOT confirmed off: {advice}", DeviceError.exit_code)
+            reason = f"{done.error}; " if done.error is not None else ""
+            self.fail(f"{reason}outputs were NOT confirmed off: {advice}", DeviceError.exit_code)
+        elif done.error is not None:
+            self.fail(str(done.error), done.error.exit_code)
         elif done.status != "finished":
             self.code = INTERRUPTED
         self._line(f"run file: {done.folder / 'run.h5'}")

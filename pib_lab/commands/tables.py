@@ -39,15 +39,22 @@ def dry_run_tables(dry: DryRun) -> RenderableType:
             for unit in dry.units
         ],
     )
-    passes = ", ".join(f"{kind} {count:,}" for kind, count in asdict(dry.passes).items() if count)
+    from pib_lab.progress import duration  # other tables do without what this brings along
+
+    counts = asdict(dry.passes)
+    verify = counts.pop("verify")
+    more = f", and at most {verify:,} to verify writes" if verify else ""
+    passes = ", ".join(f"{kind} {count:,}" for kind, count in counts.items() if count)
     costs = Table.grid(padding=(0, 3, 0, 0))
     costs.add_column(style="bold")
     costs.add_column()
     costs.add_row("steps", f"{dry.steps:,} ({dry.steps_per_epoch:,} an epoch)")
-    costs.add_row("passes", f"{passes}; total {dry.passes.total:,}")
-    costs.add_row("measuring", f"{dry.measure_hours:.3g} h of settling")
-    costs.add_row("pulses", f"at most about {dry.pulses_estimate:,} writes")
-    costs.add_row("wear", f"{dry.hours_at_10us:.3g} h at 10 us a pulse, {dry.hours_at_1ms:.3g} h at 1 ms")
+    costs.add_row("passes", f"{passes}; total {sum(counts.values()):,}{more}")
+    costs.add_row("measuring", f"{duration(dry.measuring_s)} of settling and conversion")
+    costs.add_row("wear", f"at most {dry.writes_max:,} writes of a cell, at most {dry.pulses_max:,} pulses")
+    costs.add_row("programming", f"at most {duration(dry.programming_s)} of pulses and verify reads on these devices")
+    fast, slow = duration(dry.writes_at_10us_s), duration(dry.writes_at_1ms_s)
+    costs.add_row("", f"with one pulse a write: at most {fast} at 10 us a pulse, {slow} at 1 ms")
     costs.add_row("limits", ", ".join(f"{key} {value}" for key, value in dry.limits.items()) or "the devices' own")
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in dry.warnings]
     return Group(units, "", costs, *warnings)

@@ -1,0 +1,117 @@
+"""A run that ends before its first step: outputs are off, and what happened is on record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pib_lab
+from data.reader import Reader
+from drivers.memristor_chip import MockCrossbar
+from pib_lab.control import Commands
+from pib_lab.errors import DeviceError, LimitError, LinkError, ResponseError, RunFileError
+from pib_lab.events import BatchRejected, MadeSafe, RunFinished
+from pib_lab.lab import Lab
+from pib_lab.unit import Measurement, SafeReport
+
+SMALL = ["dataset.limit=128", "schedule.epochs=1", "schedule.batch=64", "scan.at_start=false"]
+
+
+def small(*overrides: str) -> Lab:
+    return pib_lab.open("memristor-digits", overrides=[*SMALL, *overrides])
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reading of the chip is NaN."""
+    plain = MockCrossbar.measure
+
+    def measure(unit: MockCrossbar, drive: Any, *, cancel: Any) -> Measurement:
+        found = plain(unit, drive, cancel=cancel)
+        return replace(found, values=np.full_like(found.values, np.nan))
+
+    monkeypatch.setattr(MockCrossbar, "measure", measure)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_first_measurement_that_is_not_a_number_is_saved(tmp_path: Path) -> None:
+    """The run fails safely while it calibrates, and its file holds the batch and the end."""
+    run = small().train(tmp_path)
+    assert isinstance(run.error, ResponseError)
+    assert (run.status, run.safe) == ("failed", True)
+    assert run.pulses > 0  # the chip had been programmed
+    with Reader(run.folder) as reader:
+        events = list(reader.events())
+    (rejected,) = (event for event in events if isinstance(event, BatchRejected))
+    assert rejected.unit == "hidden-1"
+    assert np.isnan(rejected.response).all()
+    assert sum(isinstance(event, MadeSafe) for event in events) == 3
+    assert isinstance(events[-1], RunFinished)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_run_without_a_first_step_cannot_be_resumed(tmp_path: Path) -> None:
+    """There is no state to go on from, and the message says what to do."""
+    folder = small().train(tmp_path).folder
+    with pytest.raises(RunFileError, match="start the run again"):
+        pib_lab.reopen(folder).train(resume=folder)
+
+
+def test_an_interrupt_during_preparation_aborts_the_run_safely(tmp_path: Path) -> None:
+    """Cancelled before the first measurement: aborted, not failed, and every output was read back off."""
+    commands = Commands()
+    commands.cancel.cancel()
+    run = small().train(tmp_path, commands=commands)
+    assert (run.status, run.error, run.safe) == ("aborted", None, True)
+
+
+def test_the_first_programming_is_within_the_wear_budget(tmp_path: Path) -> None:
+    """A budget below one pulse a cell is refused before a single pulse."""
+    run = small("limits.pulses=5000").train(tmp_path)
+    assert isinstance(run.error, LimitError)
+    assert run.pulses == 0
+
+
+def test_a_unit_that_cannot_be_switched_off_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make_safe` of the lab goes through all units, whatever a driver raises, and says what was not confirmed."""
+    plain = MockCrossbar.make_safe
+
+    def crash(unit: MockCrossbar) -> SafeReport:
+        if unit.spec.name == "hidden-2":
+            raise OSError("the vendor's library has crashed")
+        return plain(unit)
+
+    monkeypatch.setattr(MockCrossbar, "make_safe", crash)
+    reports = small().make_safe()
+    assert [(report.unit, report.safe) for report in reports] == [
+        ("read-out", True),
+        ("hidden-2", False),
+        ("hidden-1", True),
+    ]
+    assert "crashed" in reports[1].detail
+
+
+def test_outputs_in_doubt_after_a_failed_opening_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that dies while units are opened, and a unit that does not confirm: the error says both."""
+
+    def dead(unit: MockCrossbar) -> None:
+        raise LinkError("the link is dead")
+
+    monkeypatch.setattr(MockCrossbar, "open", dead)
+    monkeypatch.setattr(MockCrossbar, "make_safe", lambda unit: SafeReport(unit.spec.name, (), ("read voltage",)))
+    with pytest.raises(DeviceError, match=r"link is dead; outputs were NOT confirmed off: hidden-1 \(read voltage\)"):
+        small().train(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
+    """The test split is looked at once: a finished run is refused, and its file stays as it was."""
+    folder = small().train(tmp_path).folder
+    before = (folder / "run.h5").read_bytes()
+    with pytest.raises(RunFileError, match="has finished"):
+        pib_lab.reopen(folder).train(resume=folder)
+    assert (folder / "run.h5").read_bytes() == before
