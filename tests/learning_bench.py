@@ -13,7 +13,7 @@ from drivers.memristor_chip import MockCrossbar, MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.control import Commands
 from pib_lab.entropy import input_gram
-from pib_lab.events import Event
+from pib_lab.events import Event, StateChanged
 from pib_lab.experiment import Limits, Schedule
 from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective
@@ -144,3 +144,15 @@ def trainer(log: Log, learners: list[LocalLearner] | None = None, **changes: Any
     schedule = Schedule(epochs=2, batch=32, entropies_every=2, maps_every=3)
     made = learners or network()
     return Trainer(made, material, changes.pop("schedule", schedule), log, **(options | changes))
+
+
+def started(log: Log, learners: list[LocalLearner] | None = None, **changes: Any) -> Trainer:
+    """A trainer of the small network, programmed and ranged."""
+    made = trainer(log, learners, **changes)
+    made.start()
+    return made
+
+
+def states(log: Log) -> list[str]:
+    """States of the run, in order."""
+    return [event.state.value for event in log.of(StateChanged)]
