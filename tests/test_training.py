@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learning_bench import Linear, Log, Wrapped, network, started, trainer
+from learning_bench import Linear, Log, Wrapped, network, started, states, trainer
 
 from drivers.memristor_chip import MockCrossbar
 from pib_lab.baselines import Backpropagation, exact_transfer, stale_transfer
