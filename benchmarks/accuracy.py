@@ -49,6 +49,8 @@ CONTESTS = {
         "memristor-li-2018",
         ("pib", "exact", "stale", "frozen", "float"),
         ("hidden",),
+        trials=3,
+        tuning_seeds=(101,),
         batches=("100", "200", "400"),  # 40,000 is a multiple of each, so every run sees 80,000 samples
     ),
 }
