@@ -125,6 +125,8 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
     costs = unit.costs() if isinstance(unit, Costs) else UnitCosts(spec.settle_s, 0.0, 0.0, 1, 0, 0)
     shifts = 0 if experiment.rule.name != "spsa" and isinstance(unit, PullsBack) else 2  # of simultaneous perturbation
     updates = steps if wanted.train else 0
+    late = {max(fault.step, 1) for fault in experiment.faults} if plan.after_faults and plan.compensate else set()
+    recalibrations = sum(step <= steps for step in late)
     scans = 0
     if can_scan(unit):
         scans = plan.at_start + (steps // plan.every if plan.every else 0)
@@ -135,7 +137,7 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
     measured = Passes(
         training=(steps + updates * shifts) * batch,
         evaluation=evaluated,
-        calibration=batch,
+        calibration=batch * (1 + recalibrations),
         scan=scans * sets * plan.reads * costs.read_passes,
     )
     verify = programmings * costs.verify_passes_max

@@ -74,6 +74,10 @@ class Conditioner:
         self.scale += rate * (scale - self.scale)
         self.seen += 1
 
+    def forget(self) -> None:
+        """Let the next batch alone decide the running statistics."""
+        self.seen = 0
+
     def snapshot(self) -> dict[str, np.ndarray | int]:
         """Running state."""
         return {"offset": self.offset.copy(), "scale": self.scale.copy(), "seen": self.seen}

@@ -110,11 +110,12 @@ class LocalLearner:
         return np.asarray(signal * np.float32(spec.span) + np.float32(spec.low))
 
     def calibrate(self, signal: Array) -> tuple[Array, int]:
-        """Find the front end's range and the first conditioning from one batch; returns (conditioned, passes)."""
+        """Find the front end's range and the conditioning from one batch alone; returns (conditioned, passes)."""
         drive = self._drive(signal)
         measurement, passes = find_range(self.unit, drive, self.cancel)
         values = measurement.values.reshape(len(drive), -1)
         self._refuse_bad(drive, values, 0.0)
+        self.conditioner.forget()
         return self.conditioner.forward(values, learn=True), passes
 
     # Learning

@@ -97,11 +97,16 @@ class Trainer:
             learner.start()
             self._budget.note_writes(learner.faults.size)
             self.passes += Passes(verify=learner.wear()[1])
-        signal = self._material.train.x[first]
+        self.passes += self._calibrate(first)
+        self.passes += self._upkeep.scan_at_start()
+
+    def _calibrate(self, index: npt.NDArray[np.int64]) -> Passes:
+        """Range and conditioning of every unit from one batch, in the order of the signal."""
+        signal, spent = self._material.train.x[index], Passes()
         for learner in self.learners:
             signal, passes = learner.calibrate(signal)
-            self.passes += Passes(calibration=passes)
-        self.passes += self._upkeep.scan_at_start()
+            spent += Passes(calibration=passes)
+        return spent
 
     def run(self) -> RunFinished:
         """Train to the end, until aborted, or until something fails; make every unit safe; say how it ended."""
@@ -168,10 +173,10 @@ class Trainer:
 
     def _one_step(self) -> None:
         self._upkeep.spare_step(self.step + 1)
-        spent = self._upkeep.strike(self.step + 1, self._validate)
-        self.passes += spent  # not in one line: validations have added theirs meanwhile
         epoch, position = divmod(self.step, self.steps_per_epoch)
         index = batches(len(self._material.train.y), self._schedule.batch, self._seed, epoch)[position]
+        spent = self._upkeep.strike(self.step + 1, self._validate, lambda: self._calibrate(index))
+        self.passes += spent  # not in one line: validations have added theirs meanwhile
         x, labels = self._material.train.x[index], self._material.train.y[index]
         rate = self._rate()
         x_gram = input_gram(torch.from_numpy(x))

@@ -120,8 +120,12 @@ class Upkeep:
             foreseen += self._budget.foresee_scan(self._learners)
         self._budget.spare(foreseen, "the next step")
 
-    def strike(self, step: int, validate: Callable[[int], None]) -> Passes:
-        """Faults strike before `step`; what they cost, and what compensation brings back, is validated around them."""
+    def strike(self, step: int, validate: Callable[[int], None], calibrate: Callable[[], Passes]) -> Passes:
+        """Faults strike before `step`; what they cost, and what compensation brings back, is validated around them.
+
+        Compensation ends with a calibration: faults shift whole columns, and conditioning by what columns were before
+        would hide what the healthy partners have brought back.
+        """
         struck = self._striker.targets(step)
         if not struck:
             self._striker.strike(step)
@@ -133,6 +137,7 @@ class Upkeep:
             return Passes()
         spent = self._scan_units(struck, step)
         if self._scan.compensate:
+            spent += calibrate()
             validate(step)
         return spent
 
