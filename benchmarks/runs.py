@@ -161,4 +161,4 @@ def mean_se(values: Sequence[float]) -> tuple[float, float]:
 def percent(values: Sequence[float]) -> str:
     """Mean and standard error in percent, as in 97.12 ± 0.05 %, from fractions."""
     mean, error = mean_se(values)
-    return f"{100 * mean:.2f} ± {100 * error:.2f} %"
+    return f"{100 * mean:.2f} ± {100 * error:.2f} %" if len(values) > 1 else f"{100 * mean:.2f} %"
