@@ -119,3 +119,13 @@ def test_the_wear_budget_is_not_overdrawn() -> None:
     assert made.pulses() <= budget
     assert states(log)[-1] == "failed"
     assert len(log.of(MadeSafe)) == 2
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_conditioning_is_set_anew_after_compensation_only(compensate: bool) -> None:
+    """Compensation ends with a calibration of every unit, counted as such; without it there is none."""
+    log = Log()
+    made = started(log, faults=[Fault(step=2, fraction=0.3)], scan=Scan(compensate=compensate))
+    before = made.passes.calibration
+    after = made.run().passes.calibration
+    assert (after >= before + 2 * 32) if compensate else (after == before)
