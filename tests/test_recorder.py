@@ -7,6 +7,8 @@ import itertools
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,38 +133,33 @@ def test_a_read_only_folder_is_a_clear_error(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def limit_file_size(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-@pytest.fixture
-def unlimited() -> Any:
-    """Puts the limit on the size of files, which stands for a full disk, back to what it was."""
+@contextmanager
+def disk_full_at(size: int) -> Iterator[None]:
+    """No file grows beyond `size` inside the block; it ends before pytest writes its own log, a file as well."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("unlimited")
 def test_a_full_disk_in_mid_run_ends_it_with_what_was_recorded(tmp_path: Path, monkeypatch: Any) -> None:
     """A failed flush raises, closing stays silent, and what had been recorded can be resumed."""
     monkeypatch.setattr("data.room.RESERVE_BYTES", 200_000)  # filled sooner
     recorder = record(tmp_path, first(endless(), 12), close=False)
-    limit_file_size((tmp_path / RUN_FILE).stat().st_size)
-    with pytest.raises(RunFileError, match="disk has free space"):
-        list(map(recorder.record, endless(12)))
-    recorder.close()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with disk_full_at((tmp_path / RUN_FILE).stat().st_size):
+        with pytest.raises(RunFileError, match="disk has free space"):
+            list(map(recorder.record, endless(12)))
+        recorder.close()
     resumed, _, held = Recorder.resume(tmp_path)
     resumed.close()
     assert same(held.state, state(held.step))
 
 
-@pytest.mark.usefixtures("unlimited")
 def test_a_disk_that_is_full_from_the_start_leaves_no_half_file(tmp_path: Path) -> None:
     """When the file cannot be made, the folder is free for the next try."""
-    limit_file_size(4096)
-    with pytest.raises(RunFileError, match="disk has free space"):
+    with disk_full_at(4096), pytest.raises(RunFileError, match="disk has free space"):
         Recorder.create(tmp_path, STARTED, checkpoint(0))
     assert not (tmp_path / RUN_FILE).exists()
 
