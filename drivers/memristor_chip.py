@@ -19,7 +19,7 @@ from drivers.profiles import load_profile
 from pib_lab.capabilities import UnitCosts
 from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.experiment import check_options
-from pib_lab.faults import compensate_pairs
+from pib_lab.faults import compensate_pairs, pair_reach, pair_targets
 from pib_lab.quantities import Array, Codes, Counts, Mask, Quantity
 from pib_lab.unit import CancelToken, DeviceContext, Measurement, SafeReport, State, UnitRequest, UnitSpec
 
@@ -181,6 +181,18 @@ class MockCrossbar:
     def compensate(self, wanted: Array, held: Array, faulty: Mask) -> Array:
         """Where one cell of a pair is faulty, its partner takes over the wanted difference, within the window."""
         return compensate_pairs(wanted, held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
+
+    def weights(self, parameters: Array) -> Array:
+        """Differences of the pairs, in siemens."""
+        return np.asarray(parameters[..., 0] - parameters[..., 1])
+
+    def reach(self, held: Array, faulty: Mask) -> tuple[Array, Array]:
+        """Differences that the healthy cells of each pair can make, within the window."""
+        return pair_reach(held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
+
+    def realise(self, weights: Array, held: Array, faulty: Mask) -> Array:
+        """Pairs around mid-window; where one cell is faulty, its partner makes the whole difference."""
+        return pair_targets(weights, held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
         """Each row alone at the read voltage, + and - columns sensed apart: 2 n_in passes.

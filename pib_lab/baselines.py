@@ -53,5 +53,5 @@ class Backpropagation:
             assert trace is not None
             d_drive = learner.conditioner.backward(trace.values, d_signal) @ self._transfer(learner).T
             records.append(learner.apply(batch, loss, d_signal))
-            d_signal = d_drive * np.float32(learner.unit.spec.drive.span)
+            d_signal = learner.signal_gradient(d_drive)
         return records[::-1]

@@ -151,6 +151,20 @@ class Compensates(Protocol):
         """Targets for all parameters that come closest to what `wanted` would do while `faulty` ones stay `held`."""
 
 
+@runtime_checkable
+class HoldsWeights(Protocol):
+    """The response is drive @ weights, and drive lines are interchangeable: any signal may be put on any line."""
+
+    def weights(self, parameters: Array) -> Array:
+        """Weights (n_in, n_out) that parameters make, in the parameters' unit."""
+
+    def reach(self, held: Array, faulty: Mask) -> tuple[Array, Array]:
+        """Least and largest weights (n_in, n_out) that healthy parameters can make while `faulty` ones stay `held`."""
+
+    def realise(self, weights: Array, held: Array, faulty: Mask) -> Array:
+        """Targets for all parameters that make these weights, as far as they are within reach."""
+
+
 def wear(unit: PhysicalUnit) -> tuple[int, int]:
     """(pulses, verify passes) of all parameters so far; zeros for a unit that does not count."""
     if not isinstance(unit, CountsWear):

@@ -160,6 +160,7 @@ class Scan(Model):
     after_faults: bool = True
     every: Steps = 0
     compensate: bool = True
+    refit: bool = True  # after faults, with compensate: also move signals to other lines and fit all healthy cells
     reads: Annotated[int, Field(ge=1)] = 4
 
 

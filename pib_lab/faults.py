@@ -162,6 +162,20 @@ def compensate_pairs(wanted: Array, held: Array, faulty: Mask, low: float, high:
     return target
 
 
+def pair_reach(held: Array, faulty: Mask, low: float, high: float) -> tuple[Array, Array]:
+    """Least and largest difference of each pair (..., 2), with healthy cells anywhere in [low, high]."""
+    least, largest = np.where(faulty, held, np.float32(low)), np.where(faulty, held, np.float32(high))
+    return least[..., 0] - largest[..., 1], largest[..., 0] - least[..., 1]
+
+
+def pair_targets(difference: Array, held: Array, faulty: Mask, low: float, high: float) -> Array:
+    """Cells (..., 2) that make `difference`: healthy pairs around mid-window, others by the healthy partner."""
+    middle, half = np.float32(0.5 * (low + high)), 0.5 * difference
+    wanted = np.stack([middle + half, middle - half], axis=-1)
+    target = compensate_pairs(wanted, held, faulty, low, high)
+    return np.where(faulty, target, np.clip(target, np.float32(low), np.float32(high)))
+
+
 def score(found: Codes, truth: Codes) -> tuple[float, float]:
     """(recall, precision) of a fault map against the truth; NaN where undefined."""
     claimed, real = found != FaultKind.HEALTHY, truth != FaultKind.HEALTHY

@@ -8,14 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from pib_lab.capabilities import Compensates, Initialises, PullsBack, Ranges, ReadsParameters, Snapshots, wear
+from pib_lab.capabilities import (
+    Compensates,
+    HoldsWeights,
+    Initialises,
+    PullsBack,
+    Ranges,
+    ReadsParameters,
+    Snapshots,
+    wear,
+)
 from pib_lab.conditioning import Conditioner
 from pib_lab.errors import ConfigurationError
 from pib_lab.faults import ScanResult, scan
 from pib_lab.lessons import LearnBatch, LearnerConfig, LearnRecord, Trace, check_labels, check_response
+from pib_lab.mending import assign_lines, fit_weights
 from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.perturbation import perturb
-from pib_lab.quantities import Array, Codes, Mask
+from pib_lab.quantities import Array, Codes, Counts, Mask
 from pib_lab.ranging import find_range, follow_range
 from pib_lab.unit import CancelToken, FaultKind, PhysicalUnit
 from pib_lab.updates import Accumulator, make_optimiser
@@ -55,6 +65,8 @@ class LocalLearner:
         self.accumulator = Accumulator(np.full(shape, 0.5, np.float32), config.deadband * resolution)
         self._optimiser = make_optimiser(config.optimiser, shape, config.momentum, config.second_momentum)
         self.rule = self._choose_rule()
+        self.lines: Counts = np.arange(spec.drive.size, dtype=np.int32)
+        """The signal that each drive line carries."""
 
     @property
     def name(self) -> str:
@@ -107,6 +119,8 @@ class LocalLearner:
 
     def _drive(self, signal: Array) -> Array:
         spec = self.unit.spec.drive
+        if self._moved:
+            signal = signal[:, self.lines]
         return np.asarray(signal * np.float32(spec.span) + np.float32(spec.low))
 
     def calibrate(self, signal: Array) -> tuple[Array, int]:
@@ -227,6 +241,38 @@ class LocalLearner:
         pulses, verify = self.wear()
         return written, pulses - worn[0], verify - worn[1]
 
+    def mend(self, signal: Array) -> tuple[int, int]:
+        """Make the most of the healthy cells for `signal` (batch, n_in); returns (cells written, signals moved).
+
+        Signals move to lines that can hold their weights, then all reachable weights are fitted to what the unit did
+        before. A unit that does not hold weights lets healthy partners take over.
+        """
+        unit = self.unit
+        if not isinstance(unit, HoldsWeights):
+            return self.compensate()[0], 0
+        target, held = self._physical(self.accumulator.target), self._physical(self.accumulator.held)
+        faulty = ~self.usable
+        low, high = unit.reach(held, faulty)
+        wanted, drive = unit.weights(target), self._drive(signal)
+        order = assign_lines(wanted, low, high, drive.var(axis=0))
+        self.lines = self.lines[order]
+        self._optimiser.reorder(order)
+        weights = fit_weights(wanted[order], low, high, drive[:, order])
+        self.accumulator.target = self._normalised(unit.realise(weights, held, faulty))
+        moved = int(np.count_nonzero(order != np.arange(len(order))))
+        return self._write(self.accumulator.due(self.usable)), moved
+
+    @property
+    def _moved(self) -> bool:
+        """Whether any line carries another signal than it did at first."""
+        return bool((np.diff(self.lines) != 1).any())
+
+    def signal_gradient(self, d_drive: Array) -> Array:
+        """dL/d(signal) from dL/d(drive), both (batch, n_in): for peers that carry errors back through a unit."""
+        d_signal = np.empty_like(d_drive)
+        d_signal[:, self.lines] = d_drive * np.float32(self.unit.spec.drive.span)
+        return d_signal
+
     def wear(self) -> tuple[int, int]:
         """(pulses, verify passes) so far; zeros for a unit that does not count."""
         return wear(self.unit)
@@ -252,6 +298,7 @@ class LocalLearner:
             "target": self.accumulator.target.copy(),
             "faults": self.faults.copy(),
             "version": self.parameter_version,
+            "lines": self.lines.copy(),
             "rng": json.dumps(self._rng.bit_generator.state, sort_keys=True),
         }
         state |= {f"optimiser/{key}": value for key, value in self._optimiser.snapshot().items()}
@@ -283,6 +330,7 @@ class LocalLearner:
         self.accumulator.target = np.array(state["target"], np.float32)
         self.faults = np.array(state["faults"], np.int8)
         self.parameter_version = int(state["version"])
+        self.lines = np.array(state["lines"], np.int32)
         self._rng.bit_generator.state = json.loads(str(state["rng"]))
         self._optimiser.restore(part("optimiser/"))
         self.conditioner.restore(part("conditioner/"))

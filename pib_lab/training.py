@@ -175,9 +175,9 @@ class Trainer:
         self._upkeep.spare_step(self.step + 1)
         epoch, position = divmod(self.step, self.steps_per_epoch)
         index = batches(len(self._material.train.y), self._schedule.batch, self._seed, epoch)[position]
-        spent = self._upkeep.strike(self.step + 1, self._validate, lambda: self._calibrate(index))
-        self.passes += spent  # not in one line: validations have added theirs meanwhile
         x, labels = self._material.train.x[index], self._material.train.y[index]
+        spent = self._upkeep.strike(self.step + 1, self._validate, x)
+        self.passes += spent  # not in one line: validations have added theirs meanwhile
         rate = self._rate()
         x_gram = input_gram(torch.from_numpy(x))
         outputs = self._forward(x)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from pib_lab.quantities import Array, Mask
+from pib_lab.quantities import Array, Counts, Mask
 
 OptimiserState = dict[str, np.ndarray | int]
 
@@ -20,6 +20,9 @@ class Optimiser(Protocol):
 
     def step(self, gradient: Array, learning_rate: float) -> Array:
         """The change to make to normalised parameters."""
+
+    def reorder(self, order: Counts) -> None:
+        """Parameters have changed places along the first axis: entry i is now what entry order[i] was."""
 
     def snapshot(self) -> OptimiserState:
         """State as arrays and numbers."""
@@ -58,6 +61,10 @@ class Adam:
         change: Array = np.divide(self._m * np.float32(-rate), root, out=root)
         return change
 
+    def reorder(self, order: Counts) -> None:
+        """Moments move with their parameters."""
+        self._m, self._v = self._m[order], self._v[order]
+
     def snapshot(self) -> OptimiserState:
         """Moments, count and the gradient's unit."""
         unit = np.array([self._unit], np.float64)
@@ -82,6 +89,10 @@ class Momentum:
         self._m += np.float32(1 - self._beta) * (gradient - self._m)
         rms = math.sqrt(float(np.mean(np.square(self._m, dtype=np.float64))))
         return self._m * np.float32(-learning_rate / rms) if rms > 0 else np.zeros_like(self._m)
+
+    def reorder(self, order: Counts) -> None:
+        """The running gradient moves with its parameters."""
+        self._m = self._m[order]
 
     def snapshot(self) -> OptimiserState:
         """The running gradient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,10 +14,14 @@ from pib_lab.events import NAN, BatchRejected, Event, FaultsScanned, FaultsStruc
 from pib_lab.experiment import Fault, Scan
 from pib_lab.faults import can_scan, score
 from pib_lab.learner import LocalLearner
+from pib_lab.quantities import Array
 from pib_lab.unit import PhysicalUnit, SafeReport
 from pib_lab.wear import WearBudget
 
 Publish = Callable[[Event], None]
+
+TakeOver = Callable[[], tuple[int, int]]
+"""Lets healthy cells take over; returns (cells written, signals moved to other lines)."""
 
 
 class Striker:
@@ -52,41 +57,31 @@ class Striker:
         self._publish(FaultsStruck(step, learner.name, fault.kind, fault.fraction, fault.cluster, cells))
 
 
-def scan_units(
-    learners: Sequence[LocalLearner], reads: int, compensate: bool, step: int, publish: Publish
+def scan_unit(
+    learner: LocalLearner, reads: int, take_over: TakeOver, step: int, publish: Publish
 ) -> tuple[Passes, int]:
-    """Scan units before `step`, and let healthy cells take over if asked for; returns passes and cells written.
+    """Scan a unit before `step`, and let healthy cells take over; returns passes and cells written.
 
-    A warning for units that cannot read their cells.
+    A warning for a unit that cannot read its cells.
     """
-    spent, written = Passes(), 0
-    for learner in learners:
-        if not can_scan(learner.unit):
-            publish(Message("warning", f"unit {learner.name} cannot read its cells: not scanned", step))
-            continue
-        pulses_before, verify_before = learner.wear()
-        tested = int(np.count_nonzero(learner.usable))
-        result = learner.scan(reads)
-        written += 2 * tested + (learner.compensate()[0] if compensate else 0)
-        pulses, verify = learner.wear()
-        spent += Passes(scan=result.passes, verify=verify - verify_before)
-        recall, precision = NAN, NAN
-        if isinstance(learner.unit, ReportsFaults):
-            recall, precision = score(learner.faults, learner.unit.true_faults())
-        found = int(np.count_nonzero(learner.faults))
-        publish(
-            FaultsScanned(
-                step,
-                learner.name,
-                learner.faults.copy(),
-                found,
-                result.passes,
-                pulses - pulses_before,
-                recall,
-                precision,
-            )
-        )
-    return spent, written
+    if not can_scan(learner.unit):
+        publish(Message("warning", f"unit {learner.name} cannot read its cells: not scanned", step))
+        return Passes(), 0
+    pulses_before, verify_before = learner.wear()
+    tested = int(np.count_nonzero(learner.usable))
+    result = learner.scan(reads)
+    rewritten, moved = take_over()
+    pulses, verify = learner.wear()
+    recall, precision = NAN, NAN
+    if isinstance(learner.unit, ReportsFaults):
+        recall, precision = score(learner.faults, learner.unit.true_faults())
+    found, pulses = int(np.count_nonzero(learner.faults)), pulses - pulses_before
+    faults = learner.faults.copy()
+    publish(FaultsScanned(step, learner.name, faults, found, result.passes, pulses, recall, precision))
+    if moved:
+        text = f"unit {learner.name}: {moved} of {len(learner.lines)} signals moved to other lines, {rewritten:,} cells"
+        publish(Message("info", f"{text} rewritten", step))
+    return Passes(scan=result.passes, verify=verify - verify_before), 2 * tested + rewritten
 
 
 class Upkeep:
@@ -108,23 +103,27 @@ class Upkeep:
         """The scan before the first step, if asked for. Raises LimitError when it could overdraw the wear budget."""
         if not self._scan.at_start:
             return Passes()
-        self._budget.spare(self._budget.foresee_scan(self._learners), "the first scan")
-        return self._scan_units(self._learners, 1)
+        self._budget.spare(self._foresee_scan(self._learners), "the first scan")
+        return self._scan_all(1)
 
     def spare_step(self, step: int) -> None:
         """Raise LimitError when `step`, with the scans that come with it, could overdraw the wear budget."""
         foreseen = self._budget.foresee_step()
         if self._scan.after_faults:
-            foreseen += self._budget.foresee_scan(self._striker.targets(step))
+            foreseen += self._foresee_scan(self._striker.targets(step))
         if self._scan.every and step % self._scan.every == 0:
-            foreseen += self._budget.foresee_scan(self._learners)
+            foreseen += self._foresee_scan(self._learners)
         self._budget.spare(foreseen, "the next step")
 
-    def strike(self, step: int, validate: Callable[[int], None], calibrate: Callable[[], Passes]) -> Passes:
-        """Faults strike before `step`; what they cost, and what compensation brings back, is validated around them.
+    def _foresee_scan(self, learners: Sequence[LocalLearner]) -> int:
+        return self._budget.foresee_scan(learners, writes=2 + self._scan.compensate)
 
-        Compensation ends with a calibration: faults shift whole columns, and conditioning by what columns were before
-        would hide what the healthy partners have brought back.
+    def strike(self, step: int, validate: Callable[[int], None], signal: Array) -> Passes:
+        """Faults strike before `step`; what they cost, and what mending brings back, is validated around them.
+
+        `signal`: a batch of the network's input. In its order every unit is scanned, mended for the signals that it now
+        gets, and calibrated: faults shift whole columns, and conditioning by what columns were before would hide what
+        the healthy cells have brought back.
         """
         struck = self._striker.targets(step)
         if not struck:
@@ -135,21 +134,44 @@ class Upkeep:
         validate(step)
         if not self._scan.after_faults:
             return Passes()
-        spent = self._scan_units(struck, step)
+        spent = Passes()
+        for learner in self._learners:
+            if learner in struck:
+                spent += self._scan_one(learner, step, functools.partial(self._mend, learner, signal))
+            if self._scan.compensate:
+                signal, passes = learner.calibrate(signal)
+                spent += Passes(calibration=passes)
         if self._scan.compensate:
-            spent += calibrate()
             validate(step)
         return spent
+
+    def _mend(self, learner: LocalLearner, signal: Array) -> tuple[int, int]:
+        return learner.mend(signal) if self._scan.refit else _let_partners_take_over(learner)
 
     def scan_after(self, step: int) -> Passes:
         """The regular scan, when one is due after `step`."""
         due = self._scan.every and step % self._scan.every == 0
-        return self._scan_units(self._learners, step + 1) if due else Passes()
+        return self._scan_all(step + 1) if due else Passes()
 
-    def _scan_units(self, learners: Sequence[LocalLearner], step: int) -> Passes:
-        passes, written = scan_units(learners, self._scan.reads, self._scan.compensate, step, self._publish)
+    def _scan_all(self, step: int) -> Passes:
+        spent = Passes()
+        for learner in self._learners:
+            spent += self._scan_one(learner, step, functools.partial(_let_partners_take_over, learner))
+        return spent
+
+    def _scan_one(self, learner: LocalLearner, step: int, take_over: TakeOver) -> Passes:
+        mended = take_over if self._scan.compensate else _leave
+        passes, written = scan_unit(learner, self._scan.reads, mended, step, self._publish)
         self._budget.note_writes(written)
         return passes
+
+
+def _let_partners_take_over(learner: LocalLearner) -> tuple[int, int]:
+    return learner.compensate()[0], 0
+
+
+def _leave() -> tuple[int, int]:
+    return 0, 0
 
 
 @contextlib.contextmanager

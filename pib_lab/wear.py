@@ -20,7 +20,7 @@ class WearBudget:
     While nothing has been written, a write is foreseen to cost the most pulses that the unit's driver gives one: a
     bound. From then on it is twice what a write has cost so far, if that is less: an estimate with room. A step is
     foreseen to cost twice the costliest so far, the first one write of every parameter (three where the rule perturbs);
-    a scan two writes of every cell that is tested.
+    a scan two writes of every cell that is tested, and a third where healthy cells are then to take over.
     """
 
     def __init__(self, learners: Sequence[LocalLearner], limit: int | None):
@@ -64,9 +64,9 @@ class WearBudget:
             if learner.config.train
         )
 
-    def foresee_scan(self, learners: Sequence[LocalLearner]) -> int:
-        """Pulses that a scan of these units could cost."""
-        return self.foresee_writes([learner for learner in learners if can_scan(learner.unit)], writes=2)
+    def foresee_scan(self, learners: Sequence[LocalLearner], writes: int) -> int:
+        """Pulses that a scan of these units could cost, with so many writes of every cell."""
+        return self.foresee_writes([learner for learner in learners if can_scan(learner.unit)], writes)
 
     def spare(self, foreseen: int, what: str) -> None:
         """Raise LimitError when `what`, which could cost `foreseen` pulses, could overdraw the budget."""

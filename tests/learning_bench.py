@@ -65,6 +65,16 @@ def learner(
     return made
 
 
+def teach(made: LocalLearner, steps: int, rate: float = 0.02) -> list[float]:
+    """The unit's losses over some steps on one and the same batch."""
+    split = task(features=made.unit.spec.drive.size)
+    losses = []
+    for step in range(steps):
+        made.forward(split.x, learn=True)
+        losses.append(made.learn(batch_of(split, step, rate)).loss)
+    return losses
+
+
 def network(
     profile: str = "ideal", wrap: Callable[[MockCrossbar], PhysicalUnit] = lambda unit: unit
 ) -> list[LocalLearner]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from learning_bench import Linear, Wrapped, batch_of, crossbar, learner, task
+from learning_bench import Linear, Wrapped, batch_of, crossbar, learner, task, teach
 
 from drivers.template import EchoDevice
 from pib_lab.capabilities import CountsWear, PullsBack
@@ -17,16 +17,6 @@ from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective, RenyiBottleneck
 from pib_lab.quantities import Array
 from pib_lab.unit import DeviceContext, Measurement, PhysicalUnit, UnitRequest
-
-
-def teach(made: LocalLearner, steps: int, rate: float = 0.02) -> list[float]:
-    """The unit's losses over some steps on one and the same batch."""
-    split = task(features=made.unit.spec.drive.size)
-    losses = []
-    for step in range(steps):
-        made.forward(split.x, learn=True)
-        losses.append(made.learn(batch_of(split, step, rate)).loss)
-    return losses
 
 
 def echo(inputs: int = 16, outputs: int = 8) -> PhysicalUnit:

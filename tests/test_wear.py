@@ -37,7 +37,7 @@ def test_after_the_first_writes_twice_their_mean_is_foreseen() -> None:
     budget.note_writes(256)
     mean = budget.pulses() / 256
     assert budget.foresee_writes([learner]) == pytest.approx(min(2 * mean, 12) * 256, abs=1)
-    assert budget.foresee_scan([learner]) == pytest.approx(2 * budget.foresee_writes([learner]), abs=1)
+    assert budget.foresee_scan([learner], 3) == pytest.approx(3 * budget.foresee_writes([learner]), abs=1)
     learner.faults[:8] = 1
     assert budget.foresee_writes([learner]) == pytest.approx(min(2 * mean, 12) * 128, abs=1)
 
