@@ -1,0 +1,37 @@
+"""What a server needs of an emulated instrument: lines in, lines out, and its true state for the control port."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class EmulatedInstrument(Protocol):
+    """A message-based instrument (SCPI or TSP). Framing, fault modes and links belong to the server, not here.
+
+    Latencies and settling pass on the clock that the instrument was built with.
+    """
+
+    @property
+    def model(self) -> str:
+        """The name it is started by, such as "smu-2400"."""
+
+    def execute(self, message: str) -> list[str]:
+        """Carry out one message (without its terminator) and return its answers, each without terminator.
+
+        Never raises for bad input: that goes into the instrument's own error queue.
+        """
+
+    def device_clear(self) -> None:
+        """Forget half-received input and unread answers, as a device clear does."""
+
+    def outputs(self) -> dict[str, bool]:
+        """The truth: which outputs are on (for a matrix: True when any crosspoint is closed)."""
+
+    def switch_off(self) -> None:
+        """The front panel's OUTPUT OFF: all outputs off, all crosspoints open."""
+
+    def state(self) -> dict[str, Any]:
+        """The truth as plain JSON values: sources, limits, closures, error queue."""
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Set one thing from outside, such as a fault ("stuck_compliance", "offset_a", "welded"): KeyError if unknown."""
