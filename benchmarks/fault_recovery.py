@@ -15,9 +15,12 @@ BEFORE, AFTER = 2, 4
 NAMES = {
     "pib": METHODS["pib"],
     "partners": "local bottlenecks, nothing but the healthy partners re-set",
-    "stale": "backprop through a stale twin (not told of the fault)",
+    "stale": "backprop through a stale twin, not told of the fault",
+    "told": "backprop through a stale twin, cells scanned and re-set as for PIB",
     "exact": "backprop that knows every cell",
 }
+
+_TEACHES = {"partners": "pib", "told": "stale"}
 
 
 def fault_recovery(seeds: Sequence[int], processes: int) -> str:
@@ -26,18 +29,28 @@ def fault_recovery(seeds: Sequence[int], processes: int) -> str:
     for seed in seeds:  # seed by seed, so that an interrupted benchmark leaves whole comparisons in its output
         jobs.append(Job("pib", "memristor-mnist", seed, (*_quiet(), *tuning.chosen("mnist", "pib"))))
         for fraction in (0.2, 0.5):
-            jobs += [Job(method, "memristor-mnist", seed, _overrides(method, fraction)) for method in NAMES]
+            for method in NAMES:
+                teaches = _TEACHES.get(method, method)
+                jobs.append(Job(teaches, "memristor-mnist", seed, _overrides(method, fraction)))
     results: dict[tuple[str, float], list[Result]] = {}
     for job, result in zip(jobs, run_all(jobs, processes), strict=True):
         fraction = next((float(text.split("=")[1]) for text in job.overrides if text.startswith("faults.0.frac")), 0.0)
-        results.setdefault((job.method, fraction), []).append(result)
+        named = _named(job)
+        results.setdefault((named, fraction), []).append(result)
         moments = [accuracy for _, split, accuracy in result.evaluations if split == "validation"]
         print(
-            f"  {job.method} {fraction} seed {job.seed}: {result.metrics} {moments} {result.scans} {result.error} "
+            f"  {named} {fraction} seed {job.seed}: {result.metrics} {moments} {result.scans} {result.error} "
             f"{result.wall_s:.0f} s",
             flush=True,
         )
     return _tables(results, seeds)
+
+
+def _named(job: Job) -> str:
+    """The row of a job: a method, or one that differs by what is done after the fault."""
+    if "scan.refit=false" in job.overrides:
+        return "partners"
+    return "told" if job.method == "stale" and "scan.after_faults=true" in job.overrides else job.method
 
 
 def _quiet() -> tuple[str, ...]:
@@ -45,7 +58,7 @@ def _quiet() -> tuple[str, ...]:
 
 
 def _overrides(method: str, fraction: float) -> tuple[str, ...]:
-    chosen = tuning.chosen("mnist", "pib" if method == "partners" else method)
+    chosen = tuning.chosen("mnist", _TEACHES.get(method, method))
     batch = next(int(text.split("=")[1]) for text in chosen if text.startswith("schedule.batch"))
     step = BEFORE * (54_000 // batch) + 1  # a fault strikes before its step
     told = method != "stale"
