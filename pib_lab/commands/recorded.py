@@ -21,6 +21,7 @@ class Listed(StrEnum):
     PROTOCOLS = "protocols"
     DRIVERS = "drivers"
     RUNS = "runs"
+    INSTRUMENTS = "instruments"
 
 
 @reporting
@@ -28,7 +29,7 @@ def list_(
     what: Annotated[Listed, typer.Argument(help="What to list.")],
     out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
 ) -> None:
-    """List shipped protocols, installed drivers, or recorded runs."""
+    """List shipped protocols, installed drivers, recorded runs, or instruments that are connected."""
     from pib_lab.commands.tables import make_console, table
 
     if what is Listed.PROTOCOLS:
@@ -37,6 +38,12 @@ def list_(
         shown = table(("name", "title"), protocols.available().items())
     elif what is Listed.DRIVERS:
         shown = table(("name", "from"), _drivers())
+    elif what is Listed.INSTRUMENTS:
+        found = _instruments()
+        if not found:
+            typer.echo("no instruments found (those on raw sockets cannot be: see the instrument's own LAN menu)")
+            return
+        shown = table(("address", "by", "description"), found)
     else:
         rows = _runs(out)
         if not rows:
@@ -70,6 +77,15 @@ def _drivers() -> list[tuple[str, str]]:
     from pib_lab.registry import drivers
 
     return sorted((entry.name, entry.value) for entry in drivers().values())
+
+
+def _instruments() -> list[tuple[str, str, str]]:
+    from drivers import discovery
+
+    survey = discovery.discover()
+    for problem in survey.problems:
+        typer.secho(f"warning: {problem}", fg=typer.colors.YELLOW, err=True)
+    return [(found.address, found.kind, found.description) for found in survey.found]
 
 
 def _runs(out: Path) -> list[tuple[str, str, str, str, str]]:
