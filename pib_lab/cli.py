@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pib_lab._version import __version__
-from pib_lab.commands import live, recorded, running
+from pib_lab.commands import bringing_up, emulating, live, recorded, running, wearing
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,9 +38,13 @@ for _function in (
     live.abort,
     live.safe,
     live.attach,
+    wearing.wear,
+    emulating.emulate,
+    bringing_up.passport,
 ):
     app.command()(_function)
 app.command("list")(recorded.list_)
+app.add_typer(bringing_up.profile, name="profile")
 
 
 def main() -> None:

@@ -34,4 +34,4 @@ class EmulatedInstrument(Protocol):
         """The truth as plain JSON values: sources, limits, closures, error queue."""
 
     def set_state(self, name: str, value: Any) -> None:
-        """Set one thing from outside, such as a fault ("stuck_compliance", "offset_a", "welded"): KeyError if unknown."""
+        """Set one thing from outside, such as the fault "stuck_compliance" or "offset_a"; KeyError if unknown."""
