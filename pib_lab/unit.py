@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,16 +18,6 @@ from pib_lab.quantities import Array, Mask, Quantity
 
 State = Mapping[str, "np.ndarray[Any, Any] | str | float | int"]
 """What a snapshot holds: arrays, and scalars or JSON texts. No pickles: a run file must be safe to open."""
-
-
-class FaultKind(IntEnum):
-    """State of one cell (memristor) or element, as a code in fault maps."""
-
-    HEALTHY = 0
-    STUCK_LOW = 1
-    STUCK_HIGH = 2
-    STUCK_BETWEEN = 3
-    OPEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,48 +115,3 @@ class PhysicalUnit(Protocol):
 
     def close(self) -> None:
         """Let go of the device. Idempotent."""
-
-
-@runtime_checkable
-class Device(Protocol):
-    """One instrument (or mock) with one link, which several units may share. Built as `Driver(options, context)`.
-
-    A driver class says `is_mock = True` when it drives no hardware; a real one names in `mock_driver` the registered
-    driver that takes its place under --mock.
-    """
-
-    def unit(self, request: UnitRequest) -> PhysicalUnit:
-        """The unit that will serve as one layer of the network. No I/O."""
-
-    def close(self) -> None:
-        """Let go of the link, after all units are closed. Idempotent."""
-
-
-@runtime_checkable
-class Clock(Protocol):
-    """Time as the unit sees it: real for instruments, virtual for mocks, so that no test or mock run sleeps."""
-
-    def now_s(self) -> float:
-        """Seconds since an arbitrary origin; never goes back."""
-
-    def sleep_s(self, duration_s: float) -> None:
-        """Let `duration_s` pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceContext:
-    """What the lab gives to every driver: its name in the protocol, a seed for mocks, and a clock."""
-
-    name: str
-    seed: int
-    clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class UnitRequest:
-    """What the protocol asks of a device for one unit."""
-
-    name: str
-    inputs: int
-    outputs: int
-    options: Mapping[str, Any] = field(default_factory=dict)
