@@ -1,0 +1,158 @@
+"""Safe actions against the emulators: what is on goes off, in order, over links that misbehave; else it says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers import safe_links
+from drivers.board_chip import MemristorBoard
+from drivers.board_protocol import Outputs
+from drivers.emulators import board
+from drivers.emulators.emulate import Running, start_one
+from drivers.emulators.fault_modes import WireFault
+from drivers.emulators.latency import NONE
+from drivers.safe_commands import SafeAction
+from drivers.safe_execution import carry_out, carry_out_all
+from drivers.safe_recipes import crossbar_board, keithley_707, keithley_2400, keithley_2450, keithley_2600
+from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext
+
+ON = {
+    "smu-2400": [":SOUR:FUNC VOLT", ":SOUR:VOLT:LEV 0.15", ":OUTP ON"],
+    "smu-2450": [":SOUR:FUNC VOLT", ":SOUR:VOLT:LEV 0.15", ":OUTP ON"],
+    "smu-2602b": ["smua.source.levelv = 0.15", "smua.source.output = 1", "smub.source.output = 1"],
+    "matrix-707b": ['channel.close("1A01,1B02")'],
+}
+RECIPES = {
+    "smu-2400": keithley_2400,
+    "smu-2450": keithley_2450,
+    "smu-2602b": keithley_2600,
+    "matrix-707b": keithley_707,
+}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These links are fast: a lost answer need not be waited for as long as on a real one."""
+    monkeypatch.setattr(safe_links, "LINK_TIMEOUT_S", 0.15)
+
+
+def running(model: str, *, pty: bool = False) -> Running:
+    """An emulated instrument with everything on."""
+    made = start_one(model, clock=VirtualClock(), latency=NONE, pty=pty)
+    instrument = made.servers[model].instrument
+    for message in ON[model]:
+        instrument.execute(message)
+    assert any(instrument.outputs().values())
+    return made
+
+
+def action_for(model: str, emulated: Running) -> SafeAction:
+    return RECIPES[model](model, emulated.addresses[model])
+
+
+@pytest.mark.parametrize("pty", [False, True], ids=["tcp", "serial"])
+@pytest.mark.parametrize("model", list(ON))
+def test_every_instrument_goes_off(model: str, pty: bool) -> None:
+    """Its recipe turns every true output off, at a level of zero, and what is read back says so."""
+    with running(model, pty=pty) as emulated:
+        outcome = carry_out(action_for(model, emulated))
+        instrument = emulated.servers[model].instrument
+        assert not any(instrument.outputs().values())
+    assert (outcome.not_confirmed, outcome.attempts, outcome.detail) == ((), 1, "")
+    assert outcome.confirmed
+
+
+@pytest.mark.parametrize("fault", list(WireFault))
+@pytest.mark.parametrize("model", list(ON))
+def test_a_link_that_fails_twice_is_tried_again(model: str, fault: WireFault) -> None:
+    """Whatever becomes of the first answers, in the end the output is off and was read back."""
+    with running(model) as emulated:
+        emulated.servers[model].faults.arm(fault, 2, late_s=0.2)
+        outcome = carry_out(action_for(model, emulated), bound_s=5.0)
+        assert not any(emulated.servers[model].instrument.outputs().values())
+    assert outcome.not_confirmed == ()
+
+
+def test_another_instrument_is_not_commanded() -> None:
+    """An instrument that says it is another one keeps its outputs, and is reported as NOT confirmed."""
+    with running("smu-2400") as emulated:
+        outcome = carry_out(keithley_2450("smu", emulated.addresses["smu-2400"]), bound_s=0.1)
+        assert emulated.servers["smu-2400"].instrument.outputs() == {"output": True}
+    assert outcome.not_confirmed == ("output",)
+    assert "answers there instead; nothing was commanded" in outcome.detail
+
+
+def test_silence_is_bounded() -> None:
+    """An instrument that never answers costs no more than the bound and one more attempt, and is NOT confirmed."""
+    with running("smu-2400") as emulated:
+        emulated.servers["smu-2400"].faults.arm(WireFault.NO_ANSWER)
+        began_s = time.monotonic()
+        outcome = carry_out(keithley_2400("smu", emulated.addresses["smu-2400"]), bound_s=0.6)
+        assert time.monotonic() - began_s < 3.0
+    assert outcome.not_confirmed == ("output",)
+    assert "no whole answer" in outcome.detail
+
+
+def test_a_matrix_opens_after_the_sources_have_gone_off() -> None:
+    """No relay opens under current: by the time it opens, the source's output is off."""
+    with running("smu-2400") as source, running("matrix-707b") as matrix:
+        told: list[tuple[str, bool]] = []
+        actions = [action_for("matrix-707b", matrix), action_for("smu-2400", source)]
+        carry_out_all(
+            actions,
+            lambda done: told.append((done.device, any(matrix.servers["matrix-707b"].instrument.outputs().values()))),
+        )
+    assert told == [("smu-2400", True), ("matrix-707b", False)]
+
+
+def test_a_welded_relay_is_beyond_what_can_be_read_back() -> None:
+    """The matrix believes that it is open: software confirms the belief, as docs/safety.md says."""
+    with running("matrix-707b") as matrix:
+        instrument = matrix.servers["matrix-707b"].instrument
+        instrument.set_state("welded", "1A01")
+        assert carry_out(action_for("matrix-707b", matrix)).safe
+        assert any(instrument.outputs().values())
+
+
+@pytest.fixture(params=[False, True], ids=["tcp", "serial"])
+def server(request: pytest.FixtureRequest) -> Iterator[board.BoardServer]:
+    with board.start(pty=request.param) as made:
+        with made.board() as firmware:
+            firmware.outputs = Outputs.ALL
+        yield made
+
+
+def test_a_board_goes_off(server: board.BoardServer) -> None:
+    """Row drivers and word lines are off and read back."""
+    outcome = carry_out(crossbar_board("chip", server.address))
+    assert not any(server.outputs().values())
+    assert outcome.confirmed == ("row drivers", "word lines")
+    assert outcome.attempts == 1
+
+
+def test_a_board_on_a_bad_link_goes_off(server: board.BoardServer) -> None:
+    """With a quarter of all frames corrupted either way, outputs are off and confirmed in the end."""
+    server.set_state("corrupt", 0.25)
+    outcome = carry_out(crossbar_board("chip", server.address), bound_s=10.0)
+    assert not any(server.outputs().values())
+    assert outcome.safe
+
+
+def test_an_output_of_a_board_that_hangs_is_not_confirmed(server: board.BoardServer) -> None:
+    """What the board reads back on is named."""
+    server.set_state("hanging", ["row drivers"])
+    outcome = carry_out(crossbar_board("chip", server.address), bound_s=0.2)
+    assert (outcome.confirmed, outcome.not_confirmed) == (("word lines",), ("row drivers",))
+    assert outcome.detail == "the board says that row drivers are on"
+
+
+def test_the_boards_driver_says_how_it_is_made_safe(server: board.BoardServer, tmp_path: Path) -> None:
+    """What the driver would have the guardian do switches its own board off."""
+    device = MemristorBoard({"address": server.address}, DeviceContext("chip", 1, VirtualClock()))
+    assert [carry_out(action).safe for action in device.safe_actions()] == [True]
+    assert not any(server.outputs().values())
