@@ -10,35 +10,45 @@ from typing import Any
 
 import numpy as np
 
+from drivers.chip_probe import ChipProbe
 from drivers.device import DeviceSession
+from drivers.differential import DifferentialPairs
 from drivers.mock.crossbar import CrossbarPhysics
 from drivers.mock.frontend import pick_range, range_series
 from drivers.mock.link import OUTPUTS, ChipLink
 from drivers.mock.programming import open_loop, write_verify
 from drivers.profiles import load_profile
 from pib_lab.capabilities import UnitCosts
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.experiment import check_options
-from pib_lab.faults import compensate_pairs, pair_reach, pair_targets
 from pib_lab.quantities import Array, Codes, Counts, Mask, Quantity
-from pib_lab.unit import CancelToken, DeviceContext, Measurement, SafeReport, State, UnitRequest, UnitSpec
+from pib_lab.unit import CancelToken, Measurement, SafeReport, State, UnitSpec
 
 BLOCK = 512
 """Samples between looks at the cancel token; traps keep their state within a block."""
 
 
+LINK_OPTIONS = ("address", "deadman_s", "timeout_s", "gate_v")
+"""Options of a real chip's link: accepted and without effect, so that a protocol for hardware runs under --mock."""
+
+
 class MockMemristorChip:
-    """A chip with as many arrays as its units need. Options: profile, serial, override (table of profile keys)."""
+    """A chip with as many arrays as its units need. Options: profile, serial, override (table of profile keys).
+
+    defects: a table, what is wrong with the chip when it is brought up (drivers/mock/bringup_physics.py).
+    """
 
     is_mock = True
 
     def __init__(self, options: dict[str, Any], context: DeviceContext) -> None:
-        check_options(options, ("profile", "serial", "override"), f"hardware.{context.name}")
+        check_options(options, ("profile", "serial", "override", "defects", *LINK_OPTIONS), f"hardware.{context.name}")
         override = options.get("override", {})
         if not isinstance(override, Mapping):
             raise ConfigurationError(f"hardware.{context.name}.override: must be a table of profile keys and values")
         self.profile = load_profile(str(options.get("profile", "chip-b")), override)
         self.serial = str(options.get("serial", "mock-1"))
+        self.defects = options.get("defects", {})
         self._link = ChipLink(self.serial)
         self.session = DeviceSession(f"chip {self.serial}", lambda: self._link, lambda link: None)
         self._context = context
@@ -47,12 +57,18 @@ class MockMemristorChip:
         """A crossbar of `inputs` rows and `outputs` differential pairs, tiled over arrays of the profile's size."""
         return MockCrossbar(self, request, self._context)
 
+    def probe(self, rows: int, columns: int) -> ChipProbe:
+        """Bring-up of an array of that size, of the same cells as the unit "chip" of that size."""
+        from drivers.mock_probe import make_mock_probe  # it is built on this module
+
+        return make_mock_probe(self, rows, columns, self._context)
+
     def close(self) -> None:
         """Let go of the chip, for all its units and for good."""
         self._link.close()
 
 
-class MockCrossbar:
+class MockCrossbar(DifferentialPairs):
     """One layer: g+ and g- of each pair sit in neighbouring columns, rows are driven, differences are sensed."""
 
     def __init__(self, chip: MockMemristorChip, request: UnitRequest, context: DeviceContext) -> None:
@@ -85,12 +101,12 @@ class MockCrossbar:
         typical_a = 0.5 * math.sqrt(self._physics.tile_rows) * p.span_siemens * p.v_read_v  # of random pairs, with room
         self._full_scale_a = pick_range(self._ranges, typical_a)
 
-    # PhysicalUnit
-
     @property
-    def spec(self) -> UnitSpec:
-        """Shapes, units and limits."""
-        return self._spec
+    def physics(self) -> CrossbarPhysics:
+        """The truth, for what shares these cells."""
+        return self._physics
+
+    # PhysicalUnit
 
     def open(self) -> None:
         """Connect, as one of the units that share the chip; outputs stay off."""
@@ -163,36 +179,6 @@ class MockCrossbar:
         return self._believed.reshape(shape).copy()
 
     # Capabilities
-
-    def pullback(self, drive: Array, d_response: Array) -> Array:
-        """dL/dG+ = drive^T dL/dI and dL/dG- = -dL/dG+, shape (n_in, n_out, 2): both cells of a pair learn."""
-        gradient: Array = np.asarray(drive, np.float32).T @ np.asarray(d_response, np.float32)
-        return np.stack([gradient, -gradient], axis=-1)
-
-    def initial_parameters(self, rng: np.random.Generator, scale: float) -> Array:
-        """Pairs around mid-window: g+- = mid +- w span / 2 with w = clip(N(0, scale), -1, 1)."""
-        p = self._profile
-        n_in, n_out, _ = self._spec.parameters.shape
-        weight = np.clip(rng.standard_normal((n_in, n_out), np.float32) * np.float32(scale), -1.0, 1.0)
-        middle, half = np.float32((p.g_min_siemens + p.g_max_siemens) / 2), np.float32(p.span_siemens / 2)
-        pairs = np.stack([middle + weight * half, middle - weight * half], axis=-1)
-        return np.asarray(np.clip(pairs, np.float32(p.g_min_siemens), np.float32(p.g_max_siemens)))
-
-    def compensate(self, wanted: Array, held: Array, faulty: Mask) -> Array:
-        """Where one cell of a pair is faulty, its partner takes over the wanted difference, within the window."""
-        return compensate_pairs(wanted, held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
-
-    def weights(self, parameters: Array) -> Array:
-        """Differences of the pairs, in siemens."""
-        return np.asarray(parameters[..., 0] - parameters[..., 1])
-
-    def reach(self, held: Array, faulty: Mask) -> tuple[Array, Array]:
-        """Differences that the healthy cells of each pair can make, within the window."""
-        return pair_reach(held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
-
-    def realise(self, weights: Array, held: Array, faulty: Mask) -> Array:
-        """Pairs around mid-window; where one cell is faulty, its partner makes the whole difference."""
-        return pair_targets(weights, held, faulty, self._profile.g_min_siemens, self._profile.g_max_siemens)
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
         """Each row alone at the read voltage, + and - columns sensed apart: 2 n_in passes.

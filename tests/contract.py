@@ -12,24 +12,43 @@ import importlib.metadata
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import smu_bench
 
+from drivers.emulators import board
 from pib_lab import registry
 from pib_lab.clocks import RealClock, VirtualClock
+from pib_lab.device import Device, DeviceContext, UnitRequest
 from pib_lab.experiment import parse_experiment
 from pib_lab.quantities import Array, Quantity
-from pib_lab.unit import CancelToken, Device, DeviceContext, Measurement, PhysicalUnit, UnitRequest
+from pib_lab.unit import CancelToken, Measurement, PhysicalUnit
 
 HARDWARE_VARIABLE = "PIB_LAB_CONTRACT_HARDWARE"
 SEED = 7
 
 
+class Server(Protocol):
+    """An emulator on a link."""
+
+    @property
+    def address(self) -> str:
+        """Goes into the device's options."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """One way to build a device and a unit. `exact`: free of noise, so that equal inputs give equal outputs."""
+    """One way to build a device and a unit. `exact`: free of noise, so that equal inputs give equal outputs.
+
+    serve: starts the emulator that a real driver is tested on; its address becomes an option of the device.
+    emulate: builds a device that takes several emulated instruments, wired to them in this process.
+    """
 
     driver: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -39,9 +58,16 @@ class Case:
     outputs: int = 5
     unit_options: dict[str, Any] = field(default_factory=dict)
     hardware: bool = False
+    serve: Callable[[], Server] | None = None
+    emulate: Callable[[Any, DeviceContext], Device] | None = None
 
     def __str__(self) -> str:
         return f"{self.driver}-{self.label}" if self.label else self.driver
+
+
+def _board(profile: str, label: str = "", **rest: Any) -> Case:
+    serve = partial(board.start, profile=profile, seed=SEED)
+    return Case("memristor-board", {"profile": profile}, label or profile, serve=serve, **rest)
 
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -50,6 +76,15 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("mock-memristor-chip", {"profile": "chip-b"}, "chip-b"),
         Case("mock-memristor-chip", {"profile": "gong-2018-reram-es"}, "gong-2018-reram-es"),
         Case("mock-memristor-chip", {"profile": "chip-b"}, "chip-b, tiled", inputs=150, outputs=70),
+    ),
+    "memristor-board": (
+        _board("ideal", exact=True),
+        _board("chip-b"),
+        _board("gong-2018-reram-es"),
+        _board("chip-b", "chip-b, tiled", inputs=150, outputs=70),
+    ),
+    "memristor-smu-matrix": (
+        Case("memristor-smu-matrix", label="chip-b", inputs=3, outputs=2, emulate=smu_bench.emulate),
     ),
     "template": (Case("template", {"gain": 2.0}, exact=True),),
 }
@@ -103,7 +138,10 @@ class Bench:
         else:
             context = DeviceContext("device", SEED, self.clock)
         build: Callable[[dict[str, Any], DeviceContext], Device] = drivers()[case.driver].load()
-        self.device = build(dict(case.options), context)
+        self.server = case.serve() if case.serve else None
+        link = {"address": self.server.address} if self.server else {}
+        made = case.emulate(build, context) if case.emulate else None
+        self.device = made or build(dict(case.options) | link, context)
         self.unit: PhysicalUnit = self.device.unit(
             UnitRequest("under-test", case.inputs, case.outputs, dict(case.unit_options))
         )
@@ -131,6 +169,8 @@ class Bench:
         self.unit.make_safe()
         self.unit.close()
         self.device.close()
+        if self.server is not None:
+            self.server.close()
 
 
 def middle(quantity: Quantity) -> np.float32:

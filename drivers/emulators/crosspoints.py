@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ def parse_crosspoints(text: str, slots: tuple[int, ...], whole_slots: bool) -> l
             if not whole_slots:
                 raise BadCrosspoints(f"{entry} is not allowed here")
             chosen = slots if entry == "allslots" else (int(entry[-1]),)
-            points = [Crosspoint(slot, row, col) for slot in chosen for row in ROWS for col in range(1, COLUMNS + 1)]
+            points = [point for slot in chosen for point in _card(slot)]
         elif colon:
             points = _between(parse_crosspoint(first), parse_crosspoint(last))
         else:
@@ -58,8 +59,13 @@ def parse_crosspoints(text: str, slots: tuple[int, ...], whole_slots: bool) -> l
     return list(found)
 
 
+@functools.cache
+def _card(slot: int) -> tuple[Crosspoint, ...]:
+    """All crosspoints of a slot, along the columns of each row: asked for at every read-back."""
+    return tuple(Crosspoint(slot, row, column) for row in ROWS for column in range(1, COLUMNS + 1))
+
+
 def _between(first: Crosspoint, last: Crosspoint) -> list[Crosspoint]:
     if first.slot != last.slot or not first <= last:
         raise BadCrosspoints(f"range {first}:{last} is not an ascending one within a slot")
-    every = [Crosspoint(first.slot, row, column) for row in ROWS for column in range(1, COLUMNS + 1)]
-    return [point for point in every if first <= point <= last]
+    return [point for point in _card(first.slot) if first <= point <= last]

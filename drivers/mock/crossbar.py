@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -114,13 +115,22 @@ class CrossbarPhysics:
         Line resistance is corrected as for cells that are all mid-window; what the real cells change is left in.
         """
         p = self.profile
-        current = self.present(now_s, rng) * np.float32(p.v_read_v)
-        white = np.float32(p.read_noise * math.sqrt(1.0 - p.telegraph_fraction))
-        current *= gaussian(rng, self.shape) * white + np.float32(1.0)
-        digitise(current, full_scale_a, p.adc_bits)
-        self.cells.row_reads += 2.0
+        current, _ = self.sense_cells(slice(None), full_scale_a, now_s, rng)
         middle = np.full(self.shape, (p.g_min_siemens + p.g_max_siemens) / 2, np.float32)
         return np.asarray(current / (self.attenuation_of(middle) * np.float32(p.v_read_v)))
+
+    def sense_cells(
+        self, rows: slice, full_scale_a: float, now_s: float, rng: np.random.Generator
+    ) -> tuple[Array, Mask]:
+        """What the converters say of these rows, each driven alone at the read voltage: (rows, n_out, 2) in amperes,
+        and where they clipped."""
+        p = self.profile
+        current = self.present(now_s, rng)[rows] * np.float32(p.v_read_v)
+        white = np.float32(p.read_noise * math.sqrt(1.0 - p.telegraph_fraction))
+        current *= gaussian(rng, current.shape) * white + np.float32(1.0)
+        clipped = digitise(current, full_scale_a, p.adc_bits)
+        self.cells.row_reads[rows] += 2.0
+        return current, clipped
 
     def lines(self, cluster: str) -> Index:
         """For each cell, the number of the "row" or "column" line it is on; lines end where their array ends."""
@@ -129,6 +139,30 @@ class CrossbarPhysics:
         if cluster == "row":
             return np.asarray(row * math.ceil(n_out / self.tile_pairs) + pair // self.tile_pairs)
         return np.asarray((row // self.tile_rows * n_out + pair) * 2 + polarity)
+
+    def part(self, rows: int, pairs: int) -> CrossbarPhysics:
+        """The window of a single array that is in use: the `rows` rows next to the sense inputs and the `pairs` pairs
+        next to the drivers. All other cells are cut off by their transistors and do not conduct."""
+        index, used = self._window(rows, pairs)
+        made = copy.copy(self)
+        made.shape = (rows, pairs, 2)
+        made.tile_rows, made.tile_pairs = rows, pairs
+        made.cells = self.cells.part(index, used, made.shape)
+        made.telegraph = self.telegraph.part(index)
+        made.rewire()
+        return made
+
+    def put_back(self, part: CrossbarPhysics) -> None:
+        """Take over what has become of a part."""
+        index, used = self._window(*part.shape[:2])
+        self.cells.put_back(part.cells, index, used)
+        self.telegraph.deviation[index] = part.telegraph.deviation
+        self.rewire()
+
+    def _window(self, rows: int, pairs: int) -> tuple[Index, slice]:
+        first = self.shape[0] - rows
+        whole = np.arange(self.cells.count).reshape(self.shape)
+        return whole[first:, :pairs].reshape(-1), slice(first, None)
 
     def snapshot(self) -> dict[str, Any]:
         """State of cells and traps."""

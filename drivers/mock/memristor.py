@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy.typing as npt
 from drivers.mock.noise import gaussian
 from drivers.profiles import MemristorProfile
 from pib_lab.errors import ConfigurationError
+from pib_lab.fault_kinds import FaultKind
 from pib_lab.quantities import Array, Array64, Codes, Counts
-from pib_lab.unit import FaultKind
 
 Index = npt.NDArray[np.int64]
 
@@ -137,6 +138,20 @@ class Cells:
         struck = struck[: round(fraction * self.count)]
         self.stick(struck, rng.choice(np.array(KINDS[kind], np.int8), struck.size), rng)
         return int(struck.size)
+
+    def part(self, index: Index, rows: slice, shape: tuple[int, int, int]) -> Cells:
+        """The cells of some rows and columns, `shape` in all, with their own state from now on."""
+        made = copy.copy(self)
+        made.shape, made.count = shape, index.size
+        for name in ("response", "low", "high", "lifetime", *_STATE):
+            setattr(made, name, getattr(self, name)[rows if name == "row_reads" else index])
+        made.row_reads = made.row_reads.copy()
+        return made
+
+    def put_back(self, part: Cells, index: Index, rows: slice) -> None:
+        """Take over what has become of a part."""
+        for name in _STATE:
+            getattr(self, name)[rows if name == "row_reads" else index] = getattr(part, name)
 
     def snapshot(self) -> dict[str, Any]:
         """All that changes during the life of the cells."""

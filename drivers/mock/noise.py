@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.profiles import MemristorProfile
 from pib_lab.quantities import Array
@@ -66,6 +68,16 @@ class Telegraph:
             stay = 0.5 + 0.5 * math.exp(-2.0 * float(rate_hz) * elapsed_s)
             picked = members[rng.integers(members.size, size=rng.poisson(-members.size * math.log(stay)))]
             self.deviation[picked] = -self.deviation[picked]
+
+    def part(self, index: npt.NDArray[np.int64]) -> Telegraph:
+        """The traps of some cells, with their own state from now on."""
+        made = copy.copy(self)
+        made.deviation = self.deviation[index]
+        if self.active:
+            place = np.full(self.deviation.size, -1)
+            place[index] = np.arange(index.size)
+            made._classes = [place[members][place[members] >= 0] for members in self._classes]
+        return made
 
     def snapshot(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]] | float]:
         """The state of all traps and its time."""

@@ -29,14 +29,23 @@ class Write:
     verify_passes: int
 
 
-def write_verify(cells: Cells, telegraph: Telegraph, index: Index, target: Array, rng: np.random.Generator) -> Write:
+def write_verify(
+    cells: Cells,
+    telegraph: Telegraph,
+    index: Index,
+    target: Array,
+    rng: np.random.Generator,
+    max_pulses: int | None = None,
+) -> Write:
     """Read, stop if within the tolerance, else give one pulse sized by the error; repeat up to the pulse budget.
 
     dG = clip(gain * error, +-step) * d_i * (1 + c2c N(0, 1)) * (1 +- asymmetry) * bound(x), with x the position in the
     window, bound = 1 - b x upwards and 1 - b (1 - x) downwards. Faulty cells take pulses and stay. Only cells that are
-    still off are touched. The verify read assumes that line resistance has been calibrated out.
+    still off are touched. The verify read assumes that line resistance has been calibrated out. max_pulses: the
+    profile's when left out.
     """
     p = cells.profile
+    budget = p.max_pulses if max_pulses is None else max_pulses
     g = cells.effective[index]
     believed, final, pulses = np.empty_like(g), g.copy(), np.zeros(g.size, np.int32)
     missed = np.zeros(g.size, np.bool_)
@@ -47,7 +56,7 @@ def write_verify(cells: Cells, telegraph: Telegraph, index: Index, target: Array
     white = np.float32(p.read_noise * math.sqrt((1.0 - p.telegraph_fraction) / p.verify_averages))
     active: Index = np.arange(g.size)
     passes = 0
-    for attempt in range(p.max_pulses + 1):
+    for attempt in range(budget + 1):
         flags = np.zeros(cells.shape[0] * 2, np.bool_)
         flags[line] = True
         passes += int(np.count_nonzero(flags))
@@ -59,7 +68,7 @@ def write_verify(cells: Cells, telegraph: Telegraph, index: Index, target: Array
         error = target - reading
         off = np.flatnonzero(np.abs(error) > np.float32(p.tolerance_siemens))
         active = active[off]
-        if attempt == p.max_pulses or not off.size:
+        if attempt == budget or not off.size:
             missed[active] = True
             break
         pulses[active] += 1
@@ -86,7 +95,14 @@ def _bound(g: Array, up: Mask, p: MemristorProfile) -> Array:
     return np.asarray(room)
 
 
-def open_loop(cells: Cells, index: Index, target: Array, believed: Array, rng: np.random.Generator) -> Write:
+def open_loop(
+    cells: Cells,
+    index: Index,
+    target: Array,
+    believed: Array,
+    rng: np.random.Generator,
+    max_pulses: int | None = None,
+) -> Write:
     """Give n = |target - believed| / mean step identical pulses, and believe what the mean cell would have done.
 
     n pulses move the mean of a cell along its soft bound in closed form (`_advance`) and spread it by
@@ -94,7 +110,8 @@ def open_loop(cells: Cells, index: Index, target: Array, believed: Array, rng: n
     """
     p = cells.profile
     wanted = target - believed
-    pulses = np.minimum(np.rint(np.abs(wanted) / np.float32(p.step_siemens)), p.max_pulses).astype(np.int32)
+    budget = p.max_pulses if max_pulses is None else max_pulses
+    pulses = np.minimum(np.rint(np.abs(wanted) / np.float32(p.step_siemens)), budget).astype(np.int32)
     up = wanted > 0.0
     step = np.where(up, 1.0 + p.asymmetry, 1.0 - p.asymmetry).astype(np.float32) * np.float32(p.step_siemens)
     bottom, top = np.float32(p.g_min_siemens), np.float32(p.g_max_siemens)
@@ -108,6 +125,22 @@ def open_loop(cells: Cells, index: Index, target: Array, believed: Array, rng: n
         moved += gaussian(rng, g.shape) * spread * room
     moved = np.minimum(np.maximum(moved, np.minimum(low, g)), np.maximum(high, g))
     return Write(nominal, moved, pulses, np.zeros(g.size, np.bool_), 0)
+
+
+def raw_pulses(cells: Cells, cell: int, strength: float, count: int, rng: np.random.Generator) -> Write:
+    """Give one cell `count` equal pulses: SET where `strength` is positive, RESET where it is negative.
+
+    strength: relative to the strongest pulse of the verify loop, which makes a step of `step_siemens`. Nothing is read.
+    """
+    p, index = cells.profile, np.array([cell])
+    g = cells.effective[index].copy()
+    response = cells.response[index] * (cells.faults[index] == 0)
+    for _ in range(count):
+        step = np.full(1, strength * p.step_siemens, np.float32)
+        step *= response * _bound(g, step > 0.0, p)
+        step *= gaussian(rng, g.shape) * np.float32(p.step_cycle_to_cycle) + np.float32(1.0)
+        g = np.minimum(np.maximum(g + step, np.minimum(cells.low[index], g)), np.maximum(cells.high[index], g))
+    return Write(g, g, np.full(1, count, np.int32), np.zeros(1, np.bool_), 0)
 
 
 def _advance(
