@@ -15,14 +15,20 @@ import typer
 
 from benchmarks import speed
 from benchmarks.accuracy import CONTESTS, contest, depth
+from benchmarks.board import board, board_faults
 from benchmarks.fault_recovery import fault_recovery
+from benchmarks.fuzz import fuzz
+from benchmarks.kills import kills
+from benchmarks.link_faults import link_faults
+from benchmarks.pipeline import pipeline
+from benchmarks.smu_matrix import smu_matrix
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 Bench = Callable[[Sequence[int], int], str]
 
 
-def benches(tune: bool) -> dict[str, Bench]:
+def benches(tune: bool, n: int | None) -> dict[str, Bench]:
     """Every benchmark by name, in the order of the page."""
     return {
         **{name: partial(contest, name, tune=tune) for name in CONTESTS},
@@ -33,6 +39,13 @@ def benches(tune: bool) -> dict[str, Bench]:
         "overhead": speed.overhead,
         "measurement": speed.measurement,
         "startup": speed.startup,
+        "board": board,
+        "board-faults": board_faults,
+        "kills": partial(kills, **({} if n is None else {"n": n})),
+        "link-faults": partial(link_faults, **({} if n is None else {"n": n})),
+        "fuzz": partial(fuzz, **({} if n is None else {"n": n})),
+        "pipeline": pipeline,
+        "smu-matrix": smu_matrix,
     }
 
 
@@ -41,10 +54,14 @@ def main(
     seeds: Annotated[int, typer.Option(help="how many seeds, from 1")] = 5,
     processes: Annotated[int, typer.Option(help="runs at a time")] = os.cpu_count() or 1,
     tune: Annotated[bool, typer.Option(help="tune every method anew first")] = False,
+    n: Annotated[
+        int | None,
+        typer.Option(help="runs of each kind that are killed (100), link faults (10,000), inputs of each parser (2,000)"),
+    ] = None,
     write: Annotated[bool, typer.Option(help="put the figures into docs/benchmarks.md")] = True,
 ) -> None:
     """Measure the figures of docs/benchmarks.md."""
-    known = benches(tune)
+    known = benches(tune, n)
     for name in names or list(known):
         if name not in known:
             raise typer.BadParameter(f"{name}: choose from {', '.join(known)}")

@@ -19,8 +19,8 @@ import numpy as np
 
 from drivers.emulators import board
 from drivers.emulators.bench_file import BenchFile
-from drivers.emulators.emulate import start_bench
-from drivers.emulators.latency import LIKE_REAL
+from drivers.emulators.emulate import Running, start_bench
+from drivers.emulators.latency import LIKE_REAL, Latency
 from drivers.guardian import RECORD
 from pib_lab.clocks import RealClock
 
@@ -54,7 +54,21 @@ def board_scene() -> Iterator[tuple[str, Outputs]]:
 
 @contextmanager
 def matrix_scene() -> Iterator[tuple[str, Outputs]]:
-    """A 2400, a 2450 and both channels of a 2602B around a matrix, with latencies like the real instruments'."""
+    """The instruments around a matrix, with latencies like the real ones': [hardware], and the truth about outputs."""
+    with station(LIKE_REAL) as (text, bench):
+        instruments = {name: server.instrument for name, server in bench.servers.items()}
+
+        def outputs() -> dict[str, bool]:
+            return {
+                f"{name} {output}": on for name, each in instruments.items() for output, on in each.outputs().items()
+            }
+
+        yield text, outputs
+
+
+@contextmanager
+def station(latency: Latency) -> Iterator[tuple[str, Running]]:
+    """A 2400, a 2450 and both channels of a 2602B around a matrix on sockets, and [hardware] of a protocol."""
     columns = {f"1:{line + 1:02d}": f"row {line + 1}" for line in range(ROWS)}
     columns |= {f"2:{line + 5:02d}": f"column {line + 1}" for line in range(COLUMNS)}
     models = {"drive": ("smu-2400", ["A"]), "bias": ("smu-2450", ["B"]), "sense": ("smu-2602b", ["C", "D"])}
@@ -66,7 +80,7 @@ def matrix_scene() -> Iterator[tuple[str, Outputs]]:
             "wiring": {"grounded": ["H"], "columns": columns},
         }
     )
-    with start_bench(file, latency=LIKE_REAL) as bench:
+    with start_bench(file, latency=latency) as bench:
         at = bench.addresses
         sources = {
             "drive": f'model = "keithley-2400", address = "{at["drive"]}", bus = "A"',
@@ -77,16 +91,7 @@ def matrix_scene() -> Iterator[tuple[str, Outputs]]:
         text = f'[hardware.chip]\ndriver = "memristor-smu-matrix"\nrows = {ROWS}\ncolumns = {COLUMNS}\n'
         text += f'[hardware.chip.matrix]\naddress = "{at["matrix"]}"\n[hardware.chip.sources]\n'
         text += "".join(f"{name} = {{ {values} }}\n" for name, values in sources.items())
-        instruments_now = {name: server.instrument for name, server in bench.servers.items()}
-
-        def outputs() -> dict[str, bool]:
-            return {
-                f"{name} {output}": on
-                for name, each in instruments_now.items()
-                for output, on in each.outputs().items()
-            }
-
-        yield text, outputs
+        yield text, bench
 
 
 SCENES = {
@@ -111,7 +116,7 @@ def kills(seeds: Sequence[int], processes: int, n: int = 100) -> str:
     for scene, (make, both) in SCENES.items():
         rng = np.random.default_rng(1)
         with tempfile.TemporaryDirectory() as folder, make() as (hardware, outputs):
-            protocol = _write_protocol(Path(folder), hardware)
+            protocol = write_protocol(Path(folder), hardware)
             done = [_kill_one(protocol, outputs, float(rng.uniform(0.0, _LATEST_S)), both) for _ in range(n)]
         lines.append(_row(scene, done))
     return "\n".join([*lines, "", f"The goal is that no run takes longer than {GOAL_S:g} s.", ""])
@@ -126,7 +131,7 @@ def _row(scene: str, done: Sequence[Kill]) -> str:
     return f"| {scene} | {len(done)} | {len(times)} | {confirmed} | {median} | {worst} |"
 
 
-def _write_protocol(folder: Path, hardware: str) -> Path:
+def write_protocol(folder: Path, hardware: str) -> Path:
     """A task of two classes on an array as small as the matrix's, with more steps than anyone waits for."""
     rng = np.random.default_rng(0)
     labels = np.arange(256) % 2

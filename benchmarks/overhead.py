@@ -16,6 +16,7 @@ import pib_lab
 from drivers.memristor_chip import MockCrossbar
 from pib_lab import evaluation as evaluation_module
 from pib_lab import learner as learner_module
+from pib_lab import teaching as teaching_module
 from pib_lab import training as training_module
 from pib_lab.conditioning import Conditioner
 from pib_lab.updates import Accumulator, Adam
@@ -49,7 +50,7 @@ class Meter:
         parts: list[tuple[Any, str]] = [(MockCrossbar, name) for name in ("measure", "program", "pullback")]
         parts += [(learner_module, "evaluate"), (Adam, "step"), (Accumulator, "add"), (Accumulator, "due")]
         parts += [(Conditioner, "forward"), (Conditioner, "backward")]
-        parts += [(training_module, "input_gram"), (evaluation_module, "information_plane")]
+        parts += [(teaching_module, "input_gram"), (evaluation_module, "information_plane")]
         with ExitStack() as stack:
             for where, name in parts:
                 stack.enter_context(mock.patch.object(where, name, self.metered(getattr(where, name))))

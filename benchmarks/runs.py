@@ -20,7 +20,7 @@ from pib_lab import baselines
 from pib_lab.batches import batches
 from pib_lab.events import Evaluated, Event, FaultsScanned
 from pib_lab.experiment import Experiment
-from pib_lab.training import Teacher
+from pib_lab.teaching import Teacher
 
 METHODS = {
     "pib": "local bottlenecks (PIB)",

@@ -16,6 +16,7 @@ import torch
 import pib_lab
 from drivers.memristor_chip import MockMemristorChip
 from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.entropy import (
     gaussian_gram,
     gaussian_mutual_information2,
@@ -24,7 +25,7 @@ from pib_lab.entropy import (
     rms_distance,
     standardise,
 )
-from pib_lab.unit import CancelToken, DeviceContext, UnitRequest
+from pib_lab.unit import CancelToken
 
 
 def best_s(work: Callable[[], object], repeats: int) -> float:

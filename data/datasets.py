@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,8 @@ def load(config: Dataset, seed: int, data_dir: Path | None = None) -> DataSet:
     """
     raw = _raw_arrays(config.name, data_dir)
     _check(raw.x, raw.y, raw.source)
+    if config.classes is not None:
+        raw = _of_classes(raw, config.classes)
     known, y = np.unique(raw.y, return_inverse=True)
     if len(known) < 2:
         raise ConfigurationError(f"{raw.source}: all labels are {known[0]}; learning needs two classes or more")
@@ -119,6 +121,18 @@ def _raw_arrays(name: str, data_dir: Path | None) -> RawArrays:
             f"name the folder that holds it by --data-dir or {archives.ENVIRONMENT}"
         )
     return archives.read(path)
+
+
+def _of_classes(raw: RawArrays, count: int) -> RawArrays:
+    """Only the samples of the first `count` labels, of all splits. Raises ConfigurationError when there are fewer."""
+    known = np.unique(raw.y)
+    if count > len(known):
+        raise ConfigurationError(f"dataset.classes: {count}, but {raw.source} has {len(known)} labels; ask for fewer")
+    kept = np.isin(raw.y, known[:count])
+    if raw.x_test is None or raw.y_test is None:
+        return replace(raw, x=raw.x[kept], y=raw.y[kept])
+    test = np.isin(raw.y_test, known[:count])
+    return replace(raw, x=raw.x[kept], y=raw.y[kept], x_test=raw.x_test[test], y_test=raw.y_test[test])
 
 
 def _check(x: Raw, y: Raw, source: str) -> None:

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from data.summary import UnitData
 from data.wording import prefixed
-from pib_lab.unit import FaultKind
+from pib_lab.fault_kinds import FaultKind
 
 FAULT_COLOURS = {
     FaultKind.HEALTHY: "#D9D9D9",

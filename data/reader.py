@@ -19,16 +19,8 @@ from data.rows import Row, decode, shape_of
 from data.slots import Held, held_checkpoints
 from data.start import read_start
 from pib_lab.errors import RunFileError
-from pib_lab.events import (
-    SCHEMA_VERSION,
-    BatchRejected,
-    CheckpointTaken,
-    Evaluated,
-    Event,
-    FaultsScanned,
-    MapTaken,
-    UnitStep,
-)
+from pib_lab.events import SCHEMA_VERSION, BatchRejected, CheckpointTaken, Evaluated, Event, FaultsScanned, MapTaken
+from pib_lab.records import UnitStep
 
 Column = npt.NDArray[Any]
 

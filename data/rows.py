@@ -19,14 +19,12 @@ from pib_lab.events import (
     MadeSafe,
     MapTaken,
     Message,
-    Passes,
     RunFinished,
     RunStarted,
-    RunState,
     StateChanged,
     StepDone,
-    UnitStep,
 )
+from pib_lab.records import Passes, RunState, UnitStep
 
 Row = tuple[Any, ...]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from data.layout import FORMAT
-from pib_lab.events import RunStarted, UnitInfo
+from pib_lab.events import RunStarted
+from pib_lab.records import UnitInfo
 
 
 def write_start(file: Any, started: RunStarted) -> None:

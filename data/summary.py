@@ -17,13 +17,12 @@ from pib_lab.events import (
     MadeSafe,
     MapTaken,
     Message,
-    Passes,
     RunFinished,
     RunStarted,
     StepDone,
-    UnitInfo,
 )
 from pib_lab.quantities import Array64, Codes
+from pib_lab.records import Passes, UnitInfo
 
 PULSE_TIMES_S = (10e-6, 1e-3)
 """Pulse widths for which programming time is stated: a fast board, and a source-measure unit."""

@@ -30,16 +30,8 @@ from data.slots import StateItems, create_slots, write_slot
 from data.start import write_start
 from data.tables import Flat, Stack, Table
 from pib_lab.errors import RunFileError
-from pib_lab.events import (
-    BatchRejected,
-    CheckpointTaken,
-    Event,
-    FaultsScanned,
-    MapTaken,
-    RunStarted,
-    StepDone,
-    UnitInfo,
-)
+from pib_lab.events import BatchRejected, CheckpointTaken, Event, FaultsScanned, MapTaken, RunStarted, StepDone
+from pib_lab.records import UnitInfo
 
 
 def build(path: Path, started: RunStarted, structure: StateItems, *, compress: bool = False) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 
 from drivers.board_link import TIMEOUT_S, BoardLink
 from drivers.board_ports import open_port
+from drivers.board_probe import BoardProbe
 from drivers.board_protocol import DEFAULT_DEADMAN_MS, MAX_DEADMAN_MS, OUTPUT_NAMES, Identity
 from drivers.board_tiles import Tiling
+from drivers.chip_probe import ChipProbe
 from drivers.crossbar_board import CrossbarBoard
 from drivers.device import DeviceSession
 from drivers.differential import DifferentialPairs
@@ -77,6 +79,10 @@ class MemristorBoard:
             self._next_array += tiling.arrays
         return BoardCrossbar(self, request, tiling, self._allocated[request.name][1], self._context)
 
+    def probe(self, rows: int, columns: int) -> ChipProbe:
+        """Bring-up of the board's first array, or the first part of it."""
+        return BoardProbe(self, rows, columns)
+
     def safe_actions(self) -> list[SafeAction]:
         """How another process switches the board's outputs off."""
         return [crossbar_board(self._name, self._address)]
@@ -84,6 +90,11 @@ class MemristorBoard:
     def close(self) -> None:
         """Let go of the board for good, after all units are closed."""
         self._let_go = True
+
+    @property
+    def gate_v(self) -> float:
+        """Word-line bias of reads and of verified writes."""
+        return self._gate_v
 
     def _connect(self) -> CrossbarBoard:
         if self._let_go:

@@ -104,6 +104,18 @@ class CrossbarBoard:
             if (on := self._link.switch(wanted)) != wanted:
                 raise DeviceError(f"{self._name}: {on!r} reads back on where {wanted!r} was asked for")
 
+    def bias_gate(self, gate_v: float) -> None:
+        """Use this word-line bias from the next `switch_on`; when it changes, outputs go off first.
+
+        Raises LimitError beyond the limits, DeviceError for outputs that stay on.
+        """
+        self.read_limits.check_gate(gate_v, f"{self._name}: word lines")
+        if gate_v == self._gate_v:
+            return
+        if still_on := self.switch_off():
+            raise DeviceError(f"{self._name}: {', '.join(still_on)} read back on; the gate bias stays as it is")
+        self._gate_v = gate_v
+
     def switch_off(self) -> tuple[str, ...]:
         """Row drivers, then word lines off; returns the outputs that read back on all the same."""
         on = self._link.switch(Outputs.NONE)

@@ -29,8 +29,12 @@ BLOCK = 512
 """Samples between looks at the cancel token; traps keep their state within a block."""
 
 
-LINK_OPTIONS = ("address", "deadman_s", "timeout_s", "gate_v")
-"""Options of a real chip's link: accepted and without effect, so that a protocol for hardware runs under --mock."""
+LINK_OPTIONS = (
+    *("address", "deadman_s", "timeout_s", "gate_v"),
+    *("rows", "columns", "scheme", "measure", "drive_bits", "gate_read_v", "nplc", "off_state"),
+    *("matrix", "write", "sources"),
+)
+"""Options of a real chip's links: accepted and without effect, so that a protocol for hardware runs under --mock."""
 
 
 class MockMemristorChip:

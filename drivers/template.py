@@ -1,7 +1,6 @@
 """Copy this file to write a driver. EchoUnit is a stand-in that answers drive @ weights; replace what it does by I/O.
 
 Register it in your package's pyproject.toml, and name it in a protocol as `driver = "my-device"`:
-
     [project.entry-points."pib_lab.drivers"]
     my-device = "my_package:MyDevice" """
 
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import DeviceError
 from pib_lab.experiment import check_options
 from pib_lab.quantities import Array, Mask, Quantity
-from pib_lab.unit import CancelToken, DeviceContext, Measurement, SafeReport, UnitRequest, UnitSpec
+from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
 
 
 class EchoUnit:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pib_lab.capabilities import LimitsCurrent
+from pib_lab.device import Clock, Device, DeviceContext, Guard, UnitRequest
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.experiment import Experiment
-from pib_lab.learner import LearnerConfig, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnerConfig
 from pib_lab.objectives import make_objective
 from pib_lab.quantities import parse_quantity
 from pib_lab.registry import Factory
-from pib_lab.unit import Clock, Device, DeviceContext, PhysicalUnit, UnitRequest
+from pib_lab.unit import PhysicalUnit
 
 
 def part_seed(seed: int, *names: str) -> int:
@@ -23,7 +25,7 @@ def part_seed(seed: int, *names: str) -> int:
 
 
 def make_units(
-    experiment: Experiment, factories: Mapping[str, Factory], clock: Clock
+    experiment: Experiment, factories: Mapping[str, Factory], clock: Clock, guard: Guard | None = None
 ) -> tuple[dict[str, Device], list[PhysicalUnit]]:
     """Devices by name, and units in the order of the signal; none is open.
 
@@ -31,7 +33,7 @@ def make_units(
     """
     devices: dict[str, Device] = {}
     for name, hardware in experiment.hardware.items():
-        context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock)
+        context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock, guard)
         devices[name] = factories[name](hardware.options, context)
     units = []
     for wanted in experiment.units:

@@ -9,7 +9,8 @@ import torch
 
 from pib_lab.capabilities import RevealsParameters
 from pib_lab.errors import ConfigurationError
-from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnBatch, LearnRecord
 from pib_lab.objectives import Context, CrossEntropy, evaluate
 from pib_lab.quantities import Array
 
@@ -28,7 +29,7 @@ def exact_transfer(learner: LocalLearner) -> Array:
 def stale_transfer(learner: LocalLearner) -> Array:
     """A digital twin that knows every write command, and nothing that the chip made of it: no spread, no stuck cells,
     no line resistance. The forward pass is measured; only the backward pass uses the twin."""
-    target = learner.accumulator.target * np.float32(learner.unit.spec.parameters.span)
+    target = learner.parameters.accumulator.target * np.float32(learner.unit.spec.parameters.span)
     difference: Array = target[..., 0] - target[..., 1]
     return difference
 
@@ -53,5 +54,5 @@ class Backpropagation:
             assert trace is not None
             d_drive = learner.conditioner.backward(trace.values, d_signal) @ self._transfer(learner).T
             records.append(learner.apply(batch, loss, d_signal))
-            d_signal = learner.signal_gradient(d_drive)
+            d_signal = learner.lines.signal_gradient(d_drive)
         return records[::-1]

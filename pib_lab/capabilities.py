@@ -19,7 +19,9 @@ class PullsBack(Protocol):
     """The gradient of a loss in the parameters follows exactly from measured quantities alone."""
 
     def pullback(self, drive: Array, d_response: Array) -> Array:
-        """From drive (batch, n_in) and dL/d(response) (batch, *response.shape) to dL/d(parameters)."""
+        """From drive (batch, n_in) and dL/d(response) (batch, *response.shape) to dL/d(parameters).
+
+        Arithmetic only, no I/O: it may be called from another thread while the unit measures."""
 
 
 @runtime_checkable
@@ -78,6 +80,17 @@ class CountsWear(Protocol):
 
     def write_misses(self) -> Counts:
         """Consecutive writes that ended outside the tolerance, shape of the parameters: the first sign of a fault."""
+
+
+@runtime_checkable
+class SitsOnChip(Protocol):
+    """A real chip whose wear is kept over all runs knows its serial number and where the unit's cells are on it."""
+
+    def chip_serial(self) -> str:
+        """As the chip or its carrier tells it; the unit is open."""
+
+    def cell_sites(self) -> Counts:
+        """Array, row and column of every cell, int32 of the parameters' shape and 3; the unit is open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pib_lab.capabilities import Compensates, Costs, InjectsFaults, PullsBack, UnitCosts
-from pib_lab.events import Passes
 from pib_lab.experiment import Experiment
 from pib_lab.experiment import Unit as WantedUnit
 from pib_lab.faults import can_scan, scan_effort
+from pib_lab.records import Passes
 from pib_lab.unit import PhysicalUnit
 
 PULSE_FAST_S = 10e-6  # a pulse engine on a board

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from pib_lab.accounts import Accounts
 from pib_lab.capabilities import CountsWear
 from pib_lab.entropy import information_plane, label_gram
-from pib_lab.events import Evaluated, MapTaken, Passes
+from pib_lab.events import Evaluated, MapTaken
 from pib_lab.learner import LocalLearner
 from pib_lab.objectives import CrossEntropy
 from pib_lab.quantities import Array, Labels
+from pib_lab.records import Passes
 
 
 class Samples(Protocol):
@@ -59,12 +61,48 @@ def evaluate_split(
     return result, Passes(evaluation=count * len(learners))
 
 
+class Examiner:
+    """Measures without learning, publishes what it finds, and keeps the accounts of it."""
+
+    def __init__(
+        self,
+        learners: Sequence[LocalLearner],
+        material: Material,
+        block: int,
+        accounts: Accounts,
+        publish: Callable[[Evaluated | MapTaken], None],
+    ):
+        self._learners, self._material, self._block = learners, material, block
+        self._accounts, self._publish = accounts, publish
+
+    def validate(self, step: int) -> None:
+        """Accuracy and the read-out's loss on the validation split, unless it is empty."""
+        self._evaluate("validation", self._material.validation, step)
+
+    def test(self, step: int) -> None:
+        """The same on the test split."""
+        self._evaluate("test", self._material.test, step)
+
+    def maps(self, step: int) -> None:
+        """Maps of every unit."""
+        for taken in take_maps(self._learners, step):
+            self._publish(taken)
+
+    def _evaluate(self, split: str, samples: Samples, step: int) -> None:
+        if not len(samples.y):
+            return
+        result, passes = evaluate_split(self._learners, split, samples, self._block, step)
+        self._accounts.passes += passes
+        self._accounts.metrics[f"{split}_accuracy"] = result.accuracy
+        self._publish(result)
+
+
 def take_maps(learners: Sequence[LocalLearner], step: int) -> Iterator[MapTaken]:
     """What every unit is believed to hold, its known faults and its wear; nothing is measured."""
     for learner in learners:
         unit = learner.unit
-        pulses = unit.pulses() if isinstance(unit, CountsWear) else np.zeros(learner.faults.shape, np.int32)
-        yield MapTaken(step, learner.name, learner.held_parameters(), learner.faults.copy(), pulses)
+        pulses = unit.pulses() if isinstance(unit, CountsWear) else np.zeros(learner.parameters.faults.shape, np.int32)
+        yield MapTaken(step, learner.name, learner.parameters.believed(), learner.parameters.faults.copy(), pulses)
 
 
 def information_planes(

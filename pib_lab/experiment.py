@@ -51,6 +51,7 @@ class Dataset(Model):
     validation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     resolution: Annotated[int, Field(ge=1)] | None = None  # images are averaged down to resolution x resolution
     limit: Annotated[int, Field(ge=1)] | None = None  # use only the first `limit` training samples (after shuffling)
+    classes: Annotated[int, Field(ge=2)] | None = None  # leave out samples of all but the first `classes` labels
 
 
 class Hardware(BaseModel):
@@ -109,6 +110,7 @@ class Schedule(Model):
     epochs: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=2)]
     decay: Literal["cosine", "constant"] = "cosine"
+    delay: Literal[0, 1] = 0  # batches: with 1, the next batch is measured while this one's update is worked out
     entropies_every: Steps = 10
     maps_every: Steps = 0
     evaluate_every: Steps = 0
@@ -122,6 +124,7 @@ class Limits(Model):
     drive: str | None = None
     current: str | None = None
     pulses: Annotated[int, Field(ge=0)] | None = None  # the run stops before this wear budget is overdrawn
+    lifetime_pulses: Annotated[int, Field(ge=1)] | None = None  # of any cell, over all runs on a real chip
     saturated: Fraction = 0.25  # a batch with a larger fraction of clipped readings stops the run
 
     @field_validator("drive", "current", mode="before")

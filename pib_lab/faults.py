@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pib_lab.capabilities import CountsWear, ReadsParameters, wear
+from pib_lab.fault_kinds import FaultKind
 from pib_lab.quantities import Array, Codes, Mask, Quantity
-from pib_lab.unit import CancelToken, FaultKind, PhysicalUnit
+from pib_lab.unit import CancelToken, PhysicalUnit
 
 _STROKE = 0.4  # of the window: several times the spread after a write of the worst device in data/profiles
 _MOVED = 0.1  # of the window: beyond the telegraph noise of a stuck cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,22 +14,28 @@ import protocols
 from data import datasets
 from data.reader import Reader
 from data.recorder import Recorder
+from data.wear_ledger import WearLedger, default_folder
 from pib_lab.assembly import make_learners, make_units
 from pib_lab.bus import Bus, View
 from pib_lab.check import DryRun, dry_run
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.control import Commands
+from pib_lab.device import Clock, Guard
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError, PibError
-from pib_lab.events import CheckpointTaken, Event, Passes, RunStarted
+from pib_lab.evaluation import Material
+from pib_lab.events import CheckpointTaken, Event, Message, RunStarted, StepDone
 from pib_lab.experiment import Experiment, parse_experiment
+from pib_lab.guarding import made_safe, opened, unguarded
+from pib_lab.lifetime import Lifetime, uncounted
 from pib_lab.overrides import apply_overrides
 from pib_lab.provenance import describe_units, git_commit, versions
+from pib_lab.records import Passes
 from pib_lab.registry import find_driver, is_mock
 from pib_lab.run_folder import claimed, new_folder
+from pib_lab.teaching import Teacher
 from pib_lab.threads import one_thread
-from pib_lab.training import Material, Teacher, Trainer
-from pib_lab.unit import Clock, PhysicalUnit, SafeReport
-from pib_lab.upkeep import switch_off
+from pib_lab.training import Trainer
+from pib_lab.unit import PhysicalUnit, SafeReport
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,13 @@ def open(  # the name users type: pib_lab.open("memristor-digits")
     overrides: Sequence[str] = (),
     mock: bool = False,
     data_dir: Path | None = None,
+    wear_dir: Path | None = None,
 ) -> Lab:
     """A lab for a shipped protocol by name, for a TOML file, or for an Experiment. Nothing is connected yet.
 
     `seed` replaces the protocol's; `overrides` are texts such as "schedule.epochs=5"; `mock` replaces every device by
-    the mock that its driver names. Raises ConfigurationError for a mistake in any of them.
+    the mock that its driver names; `wear_dir` is where the wear of real chips is kept. Raises ConfigurationError for a
+    mistake in any of them.
     """
     if isinstance(protocol, Experiment):
         text = tomlkit.dumps(protocol.model_dump(mode="json", exclude_none=True))
@@ -65,23 +73,33 @@ def open(  # the name users type: pib_lab.open("memristor-digits")
         _, text = protocols.read(str(protocol))
     changes = [*overrides] + ([f"seed={seed}"] if seed is not None else [])
     text = apply_overrides(text, changes)
-    return Lab(parse_experiment(text), text, mock=mock, data_dir=data_dir)
+    return Lab(parse_experiment(text), text, mock=mock, data_dir=data_dir, wear_dir=wear_dir)
 
 
-def reopen(folder: Path, *, data_dir: Path | None = None) -> Lab:
+def reopen(folder: Path, *, data_dir: Path | None = None, wear_dir: Path | None = None) -> Lab:
     """The lab of a recorded run, from the protocol in its file. Raises RunFileError when there is none."""
     with Reader(folder) as reader:
         started = reader.started
-    return Lab(parse_experiment(started.protocol_text), started.protocol_text, mock=started.mock, data_dir=data_dir)
+    text = started.protocol_text
+    return Lab(parse_experiment(text), text, mock=started.mock, data_dir=data_dir, wear_dir=wear_dir)
 
 
 class Lab:
     """One experiment with its devices and its data. Building it connects to nothing."""
 
-    def __init__(self, experiment: Experiment, protocol_text: str, *, mock: bool = False, data_dir: Path | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        protocol_text: str,
+        *,
+        mock: bool = False,
+        data_dir: Path | None = None,
+        wear_dir: Path | None = None,
+    ):
         self.experiment = experiment
         self.protocol_text = protocol_text
         self._data_dir = data_dir
+        self._ledger = WearLedger(wear_dir or default_folder())
         found = {
             name: find_driver(hardware.driver, mock, f"hardware.{name}")
             for name, hardware in experiment.hardware.items()
@@ -147,9 +165,13 @@ class Lab:
             stack.enter_context(claimed(folder, resume is not None))
             more = on_folder(folder) if on_folder else ()
             stack.enter_context(one_thread())
-            units = stack.enter_context(self._opened(clock))
-            early: list[Event] = []
-            publish = _Publisher(early.append, clock)
+            guarded_at = None if self.mock else folder
+            units, guard = stack.enter_context(opened(self.experiment, self._factories, clock, guarded_at))
+            real = self._real(units)
+            warnings = unguarded(self._factories) + uncounted(real, self.experiment.limits.lifetime_pulses)
+            early: list[Event] = [Message("warning", text) for text in warnings]
+            lifetime = stack.enter_context(Lifetime(self._ledger, self.experiment, real, folder.name))
+            publish = _Publisher(early.append, clock, lifetime, guard)
             trainer = self._trainer(units, data, publish, commands, teacher)
             error: PibError | None = None
             try:
@@ -182,19 +204,12 @@ class Lab:
         )
 
     def make_safe(self) -> list[SafeReport]:
-        """Connect to every device, command all outputs off, read them back. A dead link is reported, not raised."""
-        devices, units = make_units(self.experiment, self._factories, VirtualClock() if self.mock else RealClock())
-        reports = []
-        for unit in reversed(units):
-            with contextlib.suppress(
-                Exception
-            ):  # a unit that cannot be opened, for whatever reason, says so in its report
-                unit.open()
-            reports.append(switch_off(unit))
-            unit.close()
-        for device in devices.values():
-            device.close()
-        return reports
+        """Connect to every device, command all outputs off, read them back. A dead link is reported, not raised.
+
+        A device that says beforehand how it is made safe is commanded over a link of its own, and reported by its name;
+        the units of any other are opened and make themselves safe.
+        """
+        return made_safe(self.experiment, self._factories, VirtualClock() if self.mock else RealClock())
 
     # How
 
@@ -235,32 +250,10 @@ class Lab:
             teacher=teacher,
         )
 
-    @contextlib.contextmanager
-    def _opened(self, clock: Clock) -> Iterator[list[PhysicalUnit]]:
-        """Open in order; on any exit make safe, then close in reverse.
-
-        Raises DeviceError in the place of an error after which outputs were not confirmed off.
-        """
-        devices, units = make_units(self.experiment, self._factories, clock)
-        doubtful: list[str] = []
-
-        def off(unit: PhysicalUnit) -> None:
-            report = switch_off(unit)
-            doubtful.extend(f"{report.unit} ({output})" for output in report.not_confirmed)
-
-        try:
-            with contextlib.ExitStack() as stack:
-                for device in devices.values():
-                    stack.callback(device.close)
-                for unit in units:
-                    stack.callback(unit.close)
-                    stack.callback(off, unit)
-                    unit.open()
-                yield units
-        except PibError as problem:
-            if doubtful:
-                raise DeviceError(f"{problem}; outputs were NOT confirmed off: {', '.join(doubtful)}") from problem
-            raise
+    def _real(self, units: Sequence[PhysicalUnit]) -> list[PhysicalUnit]:
+        """Those that are no mocks: theirs is wear that stays."""
+        names = [self.experiment.device_of(unit) for unit in self.experiment.units]
+        return [unit for unit, name in zip(units, names, strict=True) if not is_mock(self._factories[name])]
 
     def _started(self, trainer: Trainer, folder: Path, data: datasets.DataSet) -> RunStarted:
         units = [learner.unit for learner in trainer.learners]
@@ -284,12 +277,17 @@ class Lab:
 
 
 class _Publisher:
-    """Hands events on; adds the clock to checkpoints, and remembers whether every output was confirmed off."""
+    """Hands events on; adds the clock to checkpoints, and remembers whether every output was confirmed off.
 
-    def __init__(self, to: Callable[[Event], None], clock: Clock):
+    `lifetime` sees each event once it is recorded, and after each step the guard is asked: what either refuses ends the
+    run. A driver asks the guard itself before it switches on; some outputs then stay on for many steps.
+    """
+
+    def __init__(self, to: Callable[[Event], None], clock: Clock, lifetime: Lifetime, guard: Guard | None):
         self.to = to
         self.safe = True
         self._clock = clock
+        self._lifetime, self._guard = lifetime, guard
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CheckpointTaken):
@@ -297,3 +295,6 @@ class _Publisher:
         not_confirmed = getattr(event, "not_confirmed", ())
         self.safe = self.safe and not not_confirmed
         self.to(event)
+        self._lifetime.show(event)
+        if isinstance(event, StepDone) and self._guard is not None:
+            self._guard.require_alive()

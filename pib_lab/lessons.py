@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pib_lab.errors import ConfigurationError, ResponseError
-from pib_lab.quantities import Array, Labels
+from pib_lab.quantities import Array, Labels, Mask
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,36 @@ class LearnBatch:
 
 @dataclass(frozen=True)
 class Trace:
-    """What was measured in a learner's last forward pass, kept until it has learned from it."""
+    """What was measured in a learner's last forward pass, kept until it has learned from it.
+
+    drive (batch, n_in) and values (batch, n_out) in the unit's own units; signal: the conditioned values; version: of
+    the parameters that were measured.
+    """
 
     drive: Array
     values: Array
     signal: Array
     saturated: float
     passes: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a batch asks of one unit: `due` (shape of the parameters) is where its targets are to be programmed."""
+
+    batch_id: int
+    measured_version: int
+    loss: float
+    due: Mask
 
 
 @dataclass(frozen=True)
 class LearnRecord:
-    """What one learning step did. `passes` were spent by the update rule beyond the forward pass."""
+    """What one learning step did. `passes` were spent by the update rule beyond the forward pass.
+
+    parameter_version: after the step; measured_version: of the parameters that the batch was measured with.
+    """
 
     batch_id: int
     parameter_version: int
@@ -45,6 +63,7 @@ class LearnRecord:
     cells_written: int
     verify_passes: int
     passes: int
+    measured_version: int
 
 
 @dataclass(frozen=True)

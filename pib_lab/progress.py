@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pib_lab.events import Event, FaultsScanned, FaultsStruck, Message, StepDone, UnitStep
+from pib_lab.events import Event, FaultsScanned, FaultsStruck, Message, StepDone
+from pib_lab.records import UnitStep
 from pib_lab.status import RunStatus
 
 _REDRAWS_PER_S = 5

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pib_lab._version import __version__
-from pib_lab.events import UnitInfo
 from pib_lab.experiment import Experiment
+from pib_lab.records import UnitInfo
 from pib_lab.unit import PhysicalUnit
 
 

@@ -6,8 +6,8 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
+from pib_lab.device import Device, DeviceContext
 from pib_lab.errors import ConfigurationError, nearest
-from pib_lab.unit import Device, DeviceContext
 
 DRIVERS = "pib_lab.drivers"
 

@@ -10,13 +10,12 @@ from pib_lab.events import (
     FaultsScanned,
     MadeSafe,
     MapTaken,
-    Passes,
     RunFinished,
     RunStarted,
-    RunState,
     StateChanged,
     StepDone,
 )
+from pib_lab.records import Passes, RunState
 
 
 class RunStatus:

@@ -10,11 +10,13 @@ import numpy as np
 
 from pib_lab.capabilities import InjectsFaults, ReportsFaults
 from pib_lab.errors import PibError, ResponseError
-from pib_lab.events import NAN, BatchRejected, Event, FaultsScanned, FaultsStruck, MadeSafe, Message, Passes
+from pib_lab.events import BatchRejected, Event, FaultsScanned, FaultsStruck, MadeSafe, Message
 from pib_lab.experiment import Fault, Scan
 from pib_lab.faults import can_scan, score
 from pib_lab.learner import LocalLearner
 from pib_lab.quantities import Array
+from pib_lab.records import NAN, Passes
+from pib_lab.repair import compensate, find_faults, mend
 from pib_lab.unit import PhysicalUnit, SafeReport
 from pib_lab.wear import WearBudget
 
@@ -39,6 +41,10 @@ class Striker:
             for learner in self._learners
             if ("*" in named or learner.name in named) and isinstance(learner.unit, InjectsFaults)
         ]
+
+    def scheduled(self, step: int) -> bool:
+        """Whether any fault is to strike before `step`."""
+        return any(max(fault.step, 1) == step for fault in self._faults)
 
     def strike(self, step: int) -> None:
         """Strike all that is scheduled for `step`; a warning for units that are real."""
@@ -68,19 +74,20 @@ def scan_unit(
         publish(Message("warning", f"unit {learner.name} cannot read its cells: not scanned", step))
         return Passes(), 0
     pulses_before, verify_before = learner.wear()
-    tested = int(np.count_nonzero(learner.usable))
-    result = learner.scan(reads)
+    tested = int(np.count_nonzero(learner.parameters.usable))
+    result = find_faults(learner, reads)
     rewritten, moved = take_over()
     pulses, verify = learner.wear()
     recall, precision = NAN, NAN
     if isinstance(learner.unit, ReportsFaults):
-        recall, precision = score(learner.faults, learner.unit.true_faults())
-    found, pulses = int(np.count_nonzero(learner.faults)), pulses - pulses_before
-    faults = learner.faults.copy()
+        recall, precision = score(learner.parameters.faults, learner.unit.true_faults())
+    found, pulses = int(np.count_nonzero(learner.parameters.faults)), pulses - pulses_before
+    faults = learner.parameters.faults.copy()
     publish(FaultsScanned(step, learner.name, faults, found, result.passes, pulses, recall, precision))
     if moved:
-        text = f"unit {learner.name}: {moved} of {len(learner.lines)} signals moved to other lines, {rewritten:,} cells"
-        publish(Message("info", f"{text} rewritten", step))
+        lines = len(learner.lines.carried)
+        text = f"unit {learner.name}: {moved} of {lines} signals moved to other lines, {rewritten:,} cells rewritten"
+        publish(Message("info", text, step))
     return Passes(scan=result.passes, verify=verify - verify_before), 2 * tested + rewritten
 
 
@@ -118,6 +125,10 @@ class Upkeep:
     def _foresee_scan(self, learners: Sequence[LocalLearner]) -> int:
         return self._budget.foresee_scan(learners, writes=2 + self._scan.compensate)
 
+    def due_between(self, step: int) -> bool:
+        """Whether a scan is due after `step`, or faults strike before the next one."""
+        return bool(self._scan.every and step % self._scan.every == 0) or self._striker.scheduled(step + 1)
+
     def strike(self, step: int, validate: Callable[[int], None], signal: Array) -> Passes:
         """Faults strike before `step`; what they cost, and what mending brings back, is validated around them.
 
@@ -146,7 +157,7 @@ class Upkeep:
         return spent
 
     def _mend(self, learner: LocalLearner, signal: Array) -> tuple[int, int]:
-        return learner.mend(signal) if self._scan.refit else _let_partners_take_over(learner)
+        return mend(learner, signal) if self._scan.refit else _let_partners_take_over(learner)
 
     def scan_after(self, step: int) -> Passes:
         """The regular scan, when one is due after `step`."""
@@ -167,7 +178,7 @@ class Upkeep:
 
 
 def _let_partners_take_over(learner: LocalLearner) -> tuple[int, int]:
-    return learner.compensate()[0], 0
+    return compensate(learner)[0], 0
 
 
 def _leave() -> tuple[int, int]:

@@ -46,7 +46,7 @@ class WearBudget:
         likely = 2.0 * self.pulses() / self._writes if self._writes else math.inf
         foreseen = 0
         for learner in learners:
-            cells = writes * int(np.count_nonzero(learner.usable))
+            cells = writes * int(np.count_nonzero(learner.parameters.usable))
             if isinstance(learner.unit, Costs):
                 likely_here = min(likely, learner.unit.costs().pulses_per_write_max)
             else:

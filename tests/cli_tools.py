@@ -16,8 +16,8 @@ from pib_lab.bus import View
 from pib_lab.cli import app
 from pib_lab.control import Commands
 from pib_lab.errors import PibError
-from pib_lab.events import Passes
 from pib_lab.lab import Run
+from pib_lab.records import Passes
 from pib_lab.unit import SafeReport
 
 PROTOCOL = """

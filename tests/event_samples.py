@@ -17,14 +17,12 @@ from pib_lab.events import (
     MadeSafe,
     MapTaken,
     Message,
-    Passes,
     RunFinished,
     RunStarted,
-    RunState,
     StateChanged,
     StepDone,
-    UnitStep,
 )
+from pib_lab.records import Passes, RunState, UnitStep
 
 NAMES = ("hidden-1", "read-out")
 

@@ -12,14 +12,17 @@ import torch
 from drivers.memristor_chip import MockCrossbar, MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.control import Commands
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.entropy import input_gram
+from pib_lab.evaluation import Material
 from pib_lab.events import Event, StateChanged
 from pib_lab.experiment import Limits, Schedule
-from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnBatch, LearnerConfig
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective
 from pib_lab.quantities import Array, Labels, Mask
-from pib_lab.training import Material, Trainer
-from pib_lab.unit import CancelToken, DeviceContext, Measurement, PhysicalUnit, SafeReport, UnitRequest, UnitSpec
+from pib_lab.training import Trainer
+from pib_lab.unit import CancelToken, Measurement, PhysicalUnit, SafeReport, UnitSpec
 
 
 def crossbar(
@@ -150,7 +153,7 @@ class Log:
 def trainer(log: Log, learners: list[LocalLearner] | None = None, **changes: Any) -> Trainer:
     """A trainer of the small network: 6 steps in 2 epochs, evaluated and kept once an epoch."""
     options: dict[str, Any] = {"seed": 1, "learning_rate": 0.02, "limits": Limits(), "commands": Commands()}
-    material = Material(task(96), task(24, seed=1), task(24, seed=2), 4)
+    material = changes.pop("material", Material(task(96), task(24, seed=1), task(24, seed=2), 4))
     schedule = Schedule(epochs=2, batch=32, entropies_every=2, maps_every=3)
     made = learners or network()
     return Trainer(made, material, changes.pop("schedule", schedule), log, **(options | changes))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from drivers.memristor_chip import MockCrossbar, MockMemristorChip
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.quantities import Array
-from pib_lab.unit import CancelToken, DeviceContext, UnitRequest
+from pib_lab.unit import CancelToken
 
 MIDDLE = np.float32(20e-6)
 """Mid-window of the profiles from 0 to 40 uS."""

@@ -18,7 +18,6 @@ import synthetic_run
 
 from data.recorder import Recorder
 from pib_lab.events import (
-    NAN,
     BatchRejected,
     CheckpointTaken,
     Evaluated,
@@ -28,11 +27,10 @@ from pib_lab.events import (
     MadeSafe,
     MapTaken,
     Message,
-    Passes,
     RunFinished,
-    RunState,
     StateChanged,
 )
+from pib_lab.records import NAN, Passes, RunState
 
 SIZES = {"hidden-1": (5, 4), "read-out": (4, 3)}
 STARTED = synthetic_run.started(sizes=SIZES)

@@ -14,15 +14,12 @@ from pib_lab.events import (
     MadeSafe,
     MapTaken,
     Message,
-    Passes,
     RunFinished,
     RunStarted,
-    RunState,
     StateChanged,
     StepDone,
-    UnitInfo,
-    UnitStep,
 )
+from pib_lab.records import Passes, RunState, UnitInfo, UnitStep
 
 SIZES = {"hidden-1": (64, 64), "hidden-2": (64, 64), "read-out": (64, 10)}
 

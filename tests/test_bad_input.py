@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from learning_bench import Log, Split, batch_of, crossbar, learner, network, task, trainer
+from learning_bench import Log, Split, batch_of, crossbar, learner, network, started, task, trainer
 
 import pib_lab
 from data.reader import Reader
 from pib_lab.batches import batches
 from pib_lab.errors import ConfigurationError, LimitError, ResponseError
+from pib_lab.evaluation import Material
 from pib_lab.events import BatchRejected, MadeSafe, RunFinished
-from pib_lab.training import Material
 
 SMALL = ["dataset.limit=128", "schedule.epochs=1", "schedule.batch=64"]
 
@@ -39,9 +39,7 @@ def test_a_batch_of_one_class_is_refused(n: int) -> None:
 def test_data_of_one_class_ends_the_run_safely() -> None:
     """The run fails at its first step, outputs off."""
     log, one = Log(), task(64, classes=1)
-    made = trainer(log)
-    made._material = Material(one, task(8), task(8), 4)
-    made.start()
+    made = started(log, material=Material(one, task(8), task(8), 4))
     with pytest.raises(ConfigurationError, match="single class"):
         made.run()
     assert len(log.of(MadeSafe)) == 2
@@ -81,9 +79,7 @@ def test_a_signal_of_the_wrong_width_is_refused() -> None:
 def test_labels_beyond_the_classes_fail_the_run_safely() -> None:
     """A label that the read-out has no column for."""
     log, bad = Log(), task(64)
-    made = trainer(log)
-    made._material = Material(Split(bad.x, bad.y + 3), task(8), task(8), 4)
-    made.start()
+    made = started(log, material=Material(Split(bad.x, bad.y + 3), task(8), task(8), 4))
     with pytest.raises(ConfigurationError, match="label"):
         made.run()
     assert len(log.of(MadeSafe)) == 2

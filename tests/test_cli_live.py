@@ -105,8 +105,10 @@ def test_safe_ends_a_run_that_hangs_and_commands_its_devices(
     process.communicate()
     assert fake.made_safe == 1
     assert result.exit_code == (0 if confirmed else 3)
-    assert ("hidden: off" in result.stderr) == confirmed
-    assert ("NOT confirmed off: word lines" in result.stderr) != confirmed
+    (row,) = (line for line in result.stdout.splitlines() if line.startswith("hidden"))
+    assert "read voltage" in row
+    assert ("word lines" in row) != confirmed
+    assert ("NOT confirmed off" in result.stderr) != confirmed
 
 
 def test_attach_shows_a_run_to_its_end(tmp_path: Path) -> None:

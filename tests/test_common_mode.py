@@ -9,10 +9,11 @@ from learning_bench import Log, crossbar, trainer
 
 from pib_lab.events import Event, StepDone
 from pib_lab.experiment import Fault, Schedule
-from pib_lab.learner import LearnerConfig, LocalLearner
+from pib_lab.fault_kinds import FaultKind
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnerConfig
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy
 from pib_lab.quantities import Array, Mask
-from pib_lab.unit import FaultKind
 from pib_lab.updates import Accumulator
 
 STEPS = Schedule(epochs=20, batch=32)
@@ -20,12 +21,12 @@ STEPS = Schedule(epochs=20, batch=32)
 
 def train(learners: list[LocalLearner], learning_rate: float = 0.02) -> list[Mask]:
     """60 steps; for each learner, the pairs of which a cell's target was ever at a rail."""
-    railed = [np.zeros(learner.accumulator.target.shape[:2], np.bool_) for learner in learners]
+    railed = [np.zeros(learner.parameters.accumulator.target.shape[:2], np.bool_) for learner in learners]
 
     def look(event: Event) -> None:
         if isinstance(event, StepDone):
             for learner, seen in zip(learners, railed, strict=True):
-                target = learner.accumulator.target
+                target = learner.parameters.accumulator.target
                 seen |= ((target <= 0.0) | (target >= 1.0)).any(axis=-1)
 
     made = trainer(Log(react=look), learners, schedule=STEPS, learning_rate=learning_rate)
@@ -37,7 +38,7 @@ def train(learners: list[LocalLearner], learning_rate: float = 0.02) -> list[Mas
 def offset(learner: LocalLearner) -> Array:
     """How far each pair's mean is from mid-window, as held by the chip, in the chip's levels."""
     parameters = learner.unit.spec.parameters
-    held = learner.held_parameters().mean(axis=-1) - 0.5 * (parameters.low + parameters.high)
+    held = learner.parameters.believed().mean(axis=-1) - 0.5 * (parameters.low + parameters.high)
     return np.asarray(np.abs(held) / level(learner))
 
 
@@ -58,10 +59,10 @@ def test_training_leaves_the_mean_of_a_pair_alone() -> None:
     """Gradients of the cells of a pair are opposite, and so are Adam's steps: the mean stays where it began."""
     learners = pairs()
     for learner, railed in zip(learners, train(learners), strict=True):
-        moved = np.abs(learner.accumulator.target[..., 0] - 0.5) > 0.1
+        moved = np.abs(learner.parameters.accumulator.target[..., 0] - 0.5) > 0.1
         assert np.count_nonzero(moved & ~railed) > 10  # so the pairs were trained
         assert offset(learner)[~railed].max() < 1.0
-        assert np.abs(learner.accumulator.target[~railed].mean(axis=-1) - 0.5).max() < 1e-5
+        assert np.abs(learner.parameters.accumulator.target[~railed].mean(axis=-1) - 0.5).max() < 1e-5
 
 
 def test_a_centred_pair_meets_both_rails_at_once() -> None:
@@ -86,7 +87,7 @@ def test_the_partner_of_a_stuck_cell_moves_alone() -> None:
     made.start()
     made.run()
     for learner in learners:
-        stuck = (learner.faults != FaultKind.HEALTHY).any(axis=-1)
+        stuck = (learner.parameters.faults != FaultKind.HEALTHY).any(axis=-1)
         assert offset(learner)[stuck].max() > 0.1 * learner.unit.spec.parameters.span / level(learner)
         assert offset(learner)[~stuck].max() < 1.0
 
@@ -97,7 +98,7 @@ def test_perturbation_moves_the_mean_and_centring_brings_it_back() -> None:
     for centring in (0.0, 0.1):
         learners = pairs(rule="spsa", centring=centring)
         train(learners)
-        targets = np.concatenate([learner.accumulator.target.reshape(-1, 2) for learner in learners])
+        targets = np.concatenate([learner.parameters.accumulator.target.reshape(-1, 2) for learner in learners])
         wandered.append(float(np.sqrt(np.mean(np.square(targets.mean(axis=-1) - 0.5)))))
     free, centred = wandered
     assert free > 0.02

@@ -1,4 +1,4 @@
-"""The examples in docs/examples do what they say."""
+"""What a newcomer reads first: the examples in docs/examples do what they say, and the core is short."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import pib_lab
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -31,3 +33,9 @@ def test_an_objective_of_ones_own_lowers_its_loss() -> None:
     """The second example's own objective is learned from as a shipped one is."""
     losses = _load("own_objective").train(_load("own_objective").KernelAlignment())
     assert min(losses[-5:]) < losses[0] - 0.05
+
+
+def test_the_core_is_quickly_read() -> None:
+    """The four files that explain the system have fewer than 700 lines together."""
+    rooms = [Path(pib_lab.__file__).parent / f"{name}.py" for name in ("unit", "learner", "training", "events")]
+    assert sum(len(room.read_text(encoding="utf-8").splitlines()) for room in rooms) < 700

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from learning_bench import Wrapped, crossbar, learner
 
+from pib_lab.fault_kinds import FaultKind
 from pib_lab.faults import can_scan, classify, compensate_pairs, scan, score
 from pib_lab.quantities import Quantity
-from pib_lab.unit import CancelToken, FaultKind
+from pib_lab.repair import compensate, find_faults
+from pib_lab.unit import CancelToken
 
 PROFILES = ["ideal", "chip-b", "wan-2022", "li-2018", "gong-2018-reram-es"]
 
@@ -19,8 +21,8 @@ def test_a_scan_finds_struck_cells(profile: str, cluster: str) -> None:
     """At least 99 % recall at 90 % precision, on every profile, open-loop programming included."""
     made = learner(crossbar(24, 12, profile))
     made.unit.inject_faults("mixed", 0.2, cluster, 11)
-    made.scan(reads=4)
-    recall, precision = score(made.faults, made.unit.true_faults())
+    find_faults(made, reads=4)
+    recall, precision = score(made.parameters.faults, made.unit.true_faults())
     assert recall >= 0.99
     assert precision >= 0.9
 
@@ -29,8 +31,8 @@ def test_a_scan_finds_struck_cells(profile: str, cluster: str) -> None:
 def test_cells_that_are_known_to_be_held_where_they_are_stuck_are_found(profile: str) -> None:
     """Cells stuck from birth, which the first write has already read back, are found all the same."""
     made = learner(crossbar(24, 12, profile, faulty_cells=0.15))
-    made.scan(reads=4)
-    recall, precision = score(made.faults, made.unit.true_faults())
+    find_faults(made, reads=4)
+    recall, precision = score(made.parameters.faults, made.unit.true_faults())
     assert recall >= 0.99
     assert precision >= 0.9
 
@@ -40,8 +42,8 @@ def test_few_faults_in_a_large_array_are_found(profile: str) -> None:
     """2 % of 16,384 cells, on lines whose drop changes with their neighbours (li-2018) and without verification."""
     made = learner(crossbar(128, 64, profile))
     made.unit.inject_faults("mixed", 0.02, "none", 11)
-    made.scan(reads=4)
-    recall, precision = score(made.faults, made.unit.true_faults())
+    find_faults(made, reads=4)
+    recall, precision = score(made.parameters.faults, made.unit.true_faults())
     assert recall >= 0.99
     assert precision >= 0.9
 
@@ -52,7 +54,7 @@ def test_an_open_loop_scan_says_what_its_further_strokes_cost() -> None:
     made = learner(unit)
     unit.inject_faults("mixed", 0.1, "none", 11)
     before = unit.pulses()
-    result = made.scan(reads=4)
+    result = find_faults(made, reads=4)
     assert result.passes == (3 + 4) * 4 * 2 * 16
     spent, stuck = unit.pulses() - before, result.faults > 0
     assert result.pulses == spent.sum()
@@ -67,11 +69,11 @@ def test_worn_cells_are_found() -> None:
     limits = made.unit.spec.parameters
     for _ in range(5):
         wanted = rng.uniform(limits.low, limits.high, limits.shape).astype(np.float32)
-        made.accumulator.held = made._normalised(made.unit.program(wanted))
+        made.parameters.accumulator.held = made.parameters.normalised(made.unit.program(wanted))
     truth = made.unit.true_faults()
     assert truth.any()
-    made.scan(reads=2)
-    assert score(made.faults, truth)[0] >= 0.99
+    find_faults(made, reads=2)
+    assert score(made.parameters.faults, truth)[0] >= 0.99
 
 
 def test_a_scan_says_what_it_cost() -> None:
@@ -79,7 +81,7 @@ def test_a_scan_says_what_it_cost() -> None:
     unit = crossbar(16, 8)
     made = learner(unit)
     before = int(unit.pulses().sum())
-    result = made.scan(reads=4)
+    result = find_faults(made, reads=4)
     assert result.passes == 3 * 4 * 2 * 16
     assert result.pulses == int(unit.pulses().sum()) - before > 0
 
@@ -89,7 +91,7 @@ def test_a_scan_puts_healthy_cells_back() -> None:
     unit = crossbar()
     made = learner(unit)
     before = unit.true_transfer()
-    made.scan(reads=1)
+    find_faults(made, reads=1)
     np.testing.assert_allclose(unit.true_transfer(), before, atol=2e-3 * unit.spec.parameters.span)
 
 
@@ -144,8 +146,8 @@ def test_compensation_brings_the_transfer_back() -> None:
     before = unit.true_transfer()
     unit.inject_faults("mixed", 0.2, "none", 4)
     struck = float(np.abs(unit.true_transfer() - before).mean())
-    made.scan(reads=2)
-    written, pulses, _ = made.compensate()
+    find_faults(made, reads=2)
+    written, pulses, _ = compensate(made)
     mended = float(np.abs(unit.true_transfer() - before).mean())
     assert written > 0
     assert pulses > 0

@@ -11,12 +11,16 @@ from learning_bench import Linear, Wrapped, batch_of, crossbar, learner, task, t
 
 from drivers.template import EchoDevice
 from pib_lab.capabilities import CountsWear, PullsBack
+from pib_lab.checkpoints import restore_learner, snapshot_learner
 from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError, ResponseError
-from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnBatch, LearnerConfig
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective, RenyiBottleneck
 from pib_lab.quantities import Array
-from pib_lab.unit import DeviceContext, Measurement, PhysicalUnit, UnitRequest
+from pib_lab.repair import find_faults
+from pib_lab.unit import Measurement, PhysicalUnit
 
 
 def echo(inputs: int = 16, outputs: int = 8) -> PhysicalUnit:
@@ -117,8 +121,8 @@ def test_known_bad_cells_get_no_more_pulses() -> None:
     unit = crossbar()
     made = learner(unit)
     unit.inject_faults("mixed", 0.3, "none", 7)
-    made.scan(reads=1)
-    bad = ~made.usable
+    find_faults(made, reads=1)
+    bad = ~made.parameters.usable
     before = unit.pulses()
     teach(made, 10)
     spent = unit.pulses() - before
@@ -132,23 +136,23 @@ def test_training_does_not_move_what_a_bad_cell_was_meant_to_be() -> None:
     made = learner(crossbar(), centring=0.1)
     teach(made, 5)
     made.unit.inject_faults("mixed", 0.3, "none", 7)
-    made.scan(reads=1)
-    target, bad = made.accumulator.target.copy(), ~made.usable
+    find_faults(made, reads=1)
+    target, bad = made.parameters.accumulator.target.copy(), ~made.parameters.usable
     teach(made, 5)
-    np.testing.assert_array_equal(made.accumulator.target[bad], target[bad])
-    assert (made.accumulator.target != target)[~bad].any()
+    np.testing.assert_array_equal(made.parameters.accumulator.target[bad], target[bad])
+    assert (made.parameters.accumulator.target != target)[~bad].any()
 
 
 def test_small_updates_add_up() -> None:
     """At a rate far below one programming step nothing is written at first, yet the target moves."""
     made, split = learner(crossbar(levels=16)), task()
-    start = made.accumulator.target.copy()
+    start = made.parameters.accumulator.target.copy()
     written = []
     for step in range(30):
         made.forward(split.x, learn=True)
         written.append(made.learn(batch_of(split, step, rate=0.004)).cells_written)
     assert written[0] == 0
-    assert not np.array_equal(made.accumulator.target, start)
+    assert not np.array_equal(made.parameters.accumulator.target, start)
     assert sum(written) > 0
 
 
@@ -187,13 +191,13 @@ def test_a_snapshot_brings_everything_back() -> None:
     split = task()
 
     def three_steps(made: LocalLearner) -> list[float]:
-        return [*teach(made, 3), float(made.accumulator.held.astype(np.float64).sum())]
+        return [*teach(made, 3), float(made.parameters.accumulator.held.astype(np.float64).sum())]
 
     first = learner(crossbar(16, 8, "chip-b"), rule="spsa")
     teach(first, 2)
-    state = first.snapshot()
+    state = snapshot_learner(first)
     second = learner(crossbar(16, 8, "chip-b"), rule="spsa", seed=99)
-    second.restore(state)
+    restore_learner(second, state)
     second.unit._clock.time_s = first.unit._clock.time_s  # type: ignore[attr-defined]
     assert three_steps(first) == three_steps(second)
     np.testing.assert_array_equal(first.forward(split.x, False), second.forward(split.x, False))
@@ -208,12 +212,12 @@ def test_real_hardware_is_read_again_before_it_is_trusted() -> None:
             return inner.read_parameters(cancel=made.cancel)
 
     made = learner(Instrument(inner))
-    state = made.snapshot()
+    state = snapshot_learner(made)
     assert not any(key.startswith("unit/") for key in state)
     inner.program(np.full(inner.spec.parameters.shape, 1e-5, np.float32))
-    passes = made.restore(state)
+    passes = restore_learner(made, state)
     assert passes == 2 * 16
-    np.testing.assert_allclose(made.held_parameters(), 1e-5, rtol=0.02)
+    np.testing.assert_allclose(made.parameters.believed(), 1e-5, rtol=0.02)
 
 
 def test_the_front_end_of_real_hardware_is_set_as_it_was() -> None:
@@ -228,9 +232,9 @@ def test_the_front_end_of_real_hardware_is_set_as_it_was() -> None:
 
     inner = crossbar(16, 8)
     made = learner(Instrument(inner))
-    before, state = inner.full_scale(), made.snapshot()
+    before, state = inner.full_scale(), snapshot_learner(made)
     inner.set_full_scale(50 * before)
-    made.restore(state)
+    restore_learner(made, state)
     assert inner.full_scale() == before
 
 
@@ -240,10 +244,10 @@ def test_only_pairs_are_centred() -> None:
 
     def targets(unit: PhysicalUnit, centring: float) -> Array:
         made = learner(unit, centring=centring)
-        made.accumulator.target[...] = 0.25
+        made.parameters.accumulator.target[...] = 0.25
         made.forward(split.x, learn=True)
         made.learn(batch_of(split, rate=1e-9))
-        return made.accumulator.target
+        return made.parameters.accumulator.target
 
     np.testing.assert_allclose(targets(crossbar(), 0.5), 0.375, atol=1e-4)
     np.testing.assert_allclose(targets(Linear(crossbar()), 0.5), 0.25, atol=1e-4)

@@ -12,7 +12,8 @@ from learning_bench import crossbar, task
 
 from pib_lab.batches import batches
 from pib_lab.entropy import input_gram
-from pib_lab.learner import LearnBatch, LearnerConfig, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnBatch, LearnerConfig
 from pib_lab.objectives import ConditionalEntropy, CrossEntropy, Objective
 from pib_lab.quantities import Array
 
@@ -39,7 +40,7 @@ def serve(pipe: Connection, name: str) -> None:
         pipe.send(made.forward(pipe.recv(), learn=True))
         labels, x_gram, number = pipe.recv()
         record = made.learn(LearnBatch(number, labels, CLASSES, x_gram, 0.02))
-        pipe.send((record, made.held_parameters()))
+        pipe.send((record, made.parameters.believed()))
     pipe.close()
 
 
@@ -66,7 +67,7 @@ def in_one_process() -> list[Any]:
             seen.append(signal)
         for made in learners:
             seen.append(made.learn(LearnBatch(number, labels, CLASSES, x_gram, 0.02)))
-            seen.append(made.held_parameters())
+            seen.append(made.parameters.believed())
     return seen
 
 

@@ -23,8 +23,10 @@ from pib_lab.capabilities import (
     RevealsParameters,
     Snapshots,
 )
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError
-from pib_lab.unit import CancelToken, DeviceContext, FaultKind, UnitRequest
+from pib_lab.fault_kinds import FaultKind
+from pib_lab.unit import CancelToken
 
 CAPABILITIES = (
     PullsBack,

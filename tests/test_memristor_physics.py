@@ -10,7 +10,7 @@ from memristor_bench import MIDDLE, Rig
 
 from drivers.mock.noise import Telegraph, gaussian
 from drivers.profiles import load_profile
-from pib_lab.unit import FaultKind
+from pib_lab.fault_kinds import FaultKind
 
 NO_NOISE = {"read_noise": 0.0, "faulty_cells": 0.0}
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from learning_bench import batch_of, crossbar, learner, task, teach
 
 from pib_lab.baselines import stale_transfer
+from pib_lab.checkpoints import restore_learner, snapshot_learner
 from pib_lab.mending import assign_lines, fit_weights
 from pib_lab.quantities import Array
+from pib_lab.repair import compensate, find_faults, mend
 
 
 def _case(seed: int, n_in: int = 12, n_out: int = 5) -> tuple[Array, Array, Array, Array]:
@@ -87,8 +89,8 @@ def test_mending_brings_the_response_back_and_keeps_the_order_of_outputs() -> No
         teach(made, 20)
         before = made.forward(split.x, learn=True)
         made.unit.inject_faults("mixed", 0.4, "none", 4)
-        made.scan(reads=2)
-        written = made.mend(split.x)[0] if how == "mend" else made.compensate()[0]
+        find_faults(made, reads=2)
+        written = mend(made, split.x)[0] if how == "mend" else compensate(made)[0]
         assert written > 0
         made.calibrate(split.x)
         errors[how] = float(np.abs(made.forward(split.x, learn=True) - before).mean())
@@ -99,14 +101,16 @@ def test_moved_signals_are_restored_from_a_snapshot_and_carry_gradients_back() -
     """Lines are part of the state, and an error at a line goes to the signal that it carries."""
     made = learner(crossbar(16, 8))
     made.unit.inject_faults("mixed", 0.4, "none", 4)
-    made.scan(reads=2)
-    moved = made.mend(task(64).x)[1]
-    assert moved == np.count_nonzero(made.lines != np.arange(16)) > 0
+    find_faults(made, reads=2)
+    moved = mend(made, task(64).x)[1]
+    assert moved == np.count_nonzero(made.lines.carried != np.arange(16)) > 0
     other = learner(crossbar(16, 8))
-    other.restore(made.snapshot())
-    np.testing.assert_array_equal(other.lines, made.lines)
+    restore_learner(other, snapshot_learner(made))
+    np.testing.assert_array_equal(other.lines.carried, made.lines.carried)
     d_drive = np.arange(16, dtype=np.float32)[None]
-    np.testing.assert_allclose(made.signal_gradient(d_drive)[0][made.lines] / made.unit.spec.drive.span, d_drive[0])
+    np.testing.assert_allclose(
+        made.lines.signal_gradient(d_drive)[0][made.lines.carried] / made.unit.spec.drive.span, d_drive[0]
+    )
     assert stale_transfer(made).shape == (16, 8)
 
 
@@ -114,11 +118,11 @@ def test_the_optimiser_moves_with_the_signals() -> None:
     """Moments of a signal's weights are found at its new line."""
     made = learner(crossbar(16, 8))
     teach(made, 5)
-    moments = made.snapshot()["optimiser/m"]
+    moments = snapshot_learner(made)["optimiser/m"]
     made.unit.inject_faults("mixed", 0.4, "none", 4)
-    made.scan(reads=2)
-    made.mend(task(64).x)
-    np.testing.assert_array_equal(made.snapshot()["optimiser/m"], moments[made.lines])
+    find_faults(made, reads=2)
+    mend(made, task(64).x)
+    np.testing.assert_array_equal(snapshot_learner(made)["optimiser/m"], moments[made.lines.carried])
 
 
 def test_learning_goes_on_after_signals_have_moved() -> None:
@@ -126,8 +130,8 @@ def test_learning_goes_on_after_signals_have_moved() -> None:
     made = learner(crossbar(16, 8))
     split = task(256)
     made.unit.inject_faults("mixed", 0.3, "none", 4)
-    made.scan(reads=2)
-    made.mend(split.x)
+    find_faults(made, reads=2)
+    mend(made, split.x)
     losses = []
     for step in range(40):
         made.forward(split.x, learn=True)

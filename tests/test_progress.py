@@ -9,8 +9,9 @@ import pytest
 from event_samples import finished, started, step, whole_run
 from rich.console import Console
 
-from pib_lab.events import Passes, RunState, StateChanged
+from pib_lab.events import StateChanged
 from pib_lab.progress import duration, make_progress, picture, plain_line, summary
+from pib_lab.records import Passes, RunState
 from pib_lab.status import RunStatus
 
 

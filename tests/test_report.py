@@ -18,7 +18,8 @@ from data.report import render, write_report
 from data.summary import UNFINISHED, UnitData, summarise
 from data.wording import count, duration, interval, percent
 from pib_lab.errors import RunFileError
-from pib_lab.events import CheckpointTaken, Event, MadeSafe, MapTaken, Passes, RunFinished, StepDone
+from pib_lab.events import CheckpointTaken, Event, MadeSafe, MapTaken, RunFinished, StepDone
+from pib_lab.records import Passes
 
 
 class _Checker(HTMLParser):

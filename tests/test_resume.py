@@ -21,8 +21,9 @@ from pib_lab.bus import View
 from pib_lab.control import Commands
 from pib_lab.errors import ConfigurationError, RunFileError
 from pib_lab.events import CheckpointTaken, Evaluated, FaultsScanned, MapTaken, RunFinished, StepDone
-from pib_lab.learner import LearnBatch, LearnRecord, LocalLearner
-from pib_lab.training import LocalTeacher
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnBatch, LearnRecord
+from pib_lab.teaching import LocalTeacher
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = """

@@ -24,18 +24,8 @@ from pib_lab import wire_format
 from pib_lab.client import Client
 from pib_lab.endpoint import FILE_NAME, Endpoint, birth_of, read_endpoint
 from pib_lab.errors import LinkError, RunFileError
-from pib_lab.events import (
-    CheckpointTaken,
-    Evaluated,
-    Event,
-    MapTaken,
-    Message,
-    Passes,
-    RunFinished,
-    RunState,
-    StateChanged,
-    StepDone,
-)
+from pib_lab.events import CheckpointTaken, Evaluated, Event, MapTaken, Message, RunFinished, StateChanged, StepDone
+from pib_lab.records import Passes, RunState
 from pib_lab.service import Service
 
 

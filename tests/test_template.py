@@ -14,8 +14,9 @@ import pytest
 import drivers.template
 from pib_lab.capabilities import PullsBack
 from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError
-from pib_lab.unit import CancelToken, DeviceContext, PhysicalUnit, UnitRequest
+from pib_lab.unit import CancelToken, PhysicalUnit
 
 PACKAGE = "acme_photonics"
 

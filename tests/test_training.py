@@ -20,14 +20,13 @@ from pib_lab.events import (
     Event,
     MadeSafe,
     MapTaken,
-    Passes,
     RunFinished,
-    RunState,
     StateChanged,
     StepDone,
 )
 from pib_lab.experiment import Schedule
 from pib_lab.learner import LocalLearner
+from pib_lab.records import Passes, RunState
 from pib_lab.unit import Measurement, SafeReport
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from learning_bench import Linear, Log, network, started, states, task, trainer
+from learning_bench import Linear, Log, network, started, states, task
 
 from pib_lab.errors import LimitError
+from pib_lab.evaluation import Material
 from pib_lab.events import (
     Evaluated,
     FaultsScanned,
@@ -65,10 +64,8 @@ def test_without_a_scan_a_fault_is_evaluated_twice() -> None:
 def test_a_fault_without_validation_data_is_not_evaluated() -> None:
     """An empty validation split is skipped, at the fault as elsewhere."""
     log = Log()
-    made = trainer(log, faults=(Fault(step=2, fraction=0.1),))
-    made._material = replace(made._material, validation=task(0))
-    made.start()
-    assert made.run().status == "finished"
+    material = Material(task(96), task(0), task(24, seed=2), 4)
+    assert started(log, material=material, faults=(Fault(step=2, fraction=0.1),)).run().status == "finished"
     assert [event.split for event in log.of(Evaluated)] == ["test"]
 
 

@@ -24,7 +24,8 @@ from pib_lab.capabilities import (
     RevealsParameters,
     Snapshots,
 )
-from pib_lab.unit import CancelToken, FaultKind
+from pib_lab.fault_kinds import FaultKind
+from pib_lab.unit import CancelToken
 
 Capability = TypeVar("Capability")
 

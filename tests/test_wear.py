@@ -8,7 +8,8 @@ from learning_bench import Linear, Log, crossbar, trainer
 from pib_lab.errors import LimitError
 from pib_lab.events import MadeSafe
 from pib_lab.experiment import Limits
-from pib_lab.learner import LearnerConfig, LocalLearner
+from pib_lab.learner import LocalLearner
+from pib_lab.lessons import LearnerConfig
 from pib_lab.objectives import CrossEntropy
 from pib_lab.unit import PhysicalUnit
 from pib_lab.wear import WearBudget
@@ -38,7 +39,7 @@ def test_after_the_first_writes_twice_their_mean_is_foreseen() -> None:
     mean = budget.pulses() / 256
     assert budget.foresee_writes([learner]) == pytest.approx(min(2 * mean, 12) * 256, abs=1)
     assert budget.foresee_scan([learner], 3) == pytest.approx(3 * budget.foresee_writes([learner]), abs=1)
-    learner.faults[:8] = 1
+    learner.parameters.faults[:8] = 1
     assert budget.foresee_writes([learner]) == pytest.approx(min(2 * mean, 12) * 128, abs=1)
 
 

@@ -13,11 +13,11 @@ import torch
 
 from drivers.memristor_chip import MockMemristorChip
 from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.entropy import input_gram, label_gram, standardise
 from pib_lab.learner import LocalLearner
 from pib_lab.lessons import LearnBatch, LearnerConfig
 from pib_lab.objectives import ConditionalEntropy, Context, Objective
-from pib_lab.unit import DeviceContext, UnitRequest
 
 
 @dataclass(frozen=True)

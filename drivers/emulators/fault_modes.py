@@ -17,6 +17,8 @@ class WireFault(StrEnum):
     NO_ANSWER = "no-answer"
     LATE_ANSWER = "late-answer"
     HALF_LINE = "half-line"  # the first half, without terminator
+    LATE_HALF = "late-half"  # the first half at once, the rest late
+    TWO_ANSWERS = "two-answers"  # the same line twice
     GARBAGE = "garbage"  # bytes that are no text
     DROPPED_LINK = "dropped-link"  # the connection ends; a pseudo-terminal stays silent
     WRONG_IDENTITY = "wrong-identity"  # of answers to *IDN? only

@@ -73,6 +73,13 @@ class _Session:
                     self._send(data)
             case WireFault.HALF_LINE:
                 self._send(data[: max(1, (len(data) - 1) // 2)])
+            case WireFault.LATE_HALF:
+                half = max(1, (len(data) - 1) // 2)
+                self._send(data[:half])
+                if not self._closing.wait(struck.late_s):
+                    self._send(data[half:])
+            case WireFault.TWO_ANSWERS:
+                self._send(data + data)
             case WireFault.GARBAGE:
                 noise = self._rng.integers(0x80, 0x100, size=len(data), dtype=np.uint8).tobytes()
                 self._send(noise + b"\n")

@@ -13,7 +13,11 @@ from pib_lab.commands.outcome import reporting, tell_error
 from pib_lab.commands.recorded import RunFolder
 from pib_lab.errors import DeviceError, LinkError, RunFileError
 
+GUARDIAN_RECORD = "guardian.jsonl"
+"""`drivers.guardian.RECORD`, without importing drivers for every command."""
+
 if TYPE_CHECKING:
+    from pib_lab.bring_up import BringUp
     from pib_lab.endpoint import Endpoint
     from pib_lab.lab import Lab
 
@@ -83,6 +87,8 @@ def safe(
         if _run_made_safe(folder, timeout_s):
             return
         _end(endpoint, timeout_s)
+    if (folder / GUARDIAN_RECORD).is_file():
+        typer.echo(f"the guardian has acted before: see {folder / GUARDIAN_RECORD}")
     if not _command_off(_lab_of(folder, run)):
         raise DeviceError("outputs were NOT confirmed off: look at the devices and switch them off by hand")
 
@@ -146,9 +152,13 @@ def _end(endpoint: Endpoint, timeout_s: float) -> None:
         time.sleep(0.02)
 
 
-def _lab_of(folder: Path, run: str) -> Lab:
+def _lab_of(folder: Path, run: str) -> Lab | BringUp:
     from pib_lab import lab
+    from pib_lab.commands.bringing_up import procedure_of
 
+    procedure = procedure_of(folder, run)
+    if procedure is not None:
+        return procedure
     if not folder.is_dir():
         return lab.open(run)
     try:
@@ -157,8 +167,10 @@ def _lab_of(folder: Path, run: str) -> Lab:
         raise RunFileError(f"{error}; name the protocol of its devices: `pib-lab safe PROTOCOL`") from error
 
 
-def _command_off(opened: Lab) -> bool:
-    """Connect to every device and switch it off; a line per unit."""
-    from pib_lab.commands.running import show_safe
+def _command_off(opened: Lab | BringUp) -> bool:
+    """Connect to every device and switch it off; a row per device, or per unit of a device that is a mock."""
+    from pib_lab.commands.tables import make_console, safe_table
 
-    return show_safe(opened.make_safe())
+    reports = opened.make_safe()
+    make_console().print(safe_table(reports))
+    return all(report.safe for report in reports)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from pib_lab.commands.bringing_up import PassportDir, is_procedure, run_procedure
 from pib_lab.commands.outcome import DEFECT, INTERRUPTED, log_crash, reporting, tell_error
+from pib_lab.commands.wearing import WearDir
 from pib_lab.errors import ConfigurationError, DeviceError, PibError, RunFileError
 
 if TYPE_CHECKING:
@@ -45,10 +47,12 @@ def run(
     resume: Annotated[Optional[Path], typer.Option(help="Go on with this stopped or killed run.")] = None,  # noqa: UP045
     mock: Mock = False,
     data_dir: DataDir = None,
+    wear_dir: WearDir = None,
+    passport_dir: PassportDir = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="Write the HTML report at the end.")] = True,
 ) -> None:
-    """Train a network as a protocol says, and record the run."""
+    """Train a network, or bring a chip up, as a protocol says, and record it."""
     from pib_lab.commands.interrupts import Interrupts
 
     job = _Job()
@@ -58,7 +62,14 @@ def run(
                 raise ConfigurationError("say what to run: a protocol (`pib-lab list protocols`) or --resume RUN")
             if resume is not None and (seed is not None or overrides or mock):
                 raise ConfigurationError("--resume goes on with the run as it was: leave out --seed, --set and --mock")
-            job.train(interrupts, protocol, out, seed, overrides or [], resume, mock, data_dir, as_json)
+            if protocol is not None and is_procedure(protocol):
+                code = run_procedure(
+                    interrupts, protocol, out, seed, overrides or [], mock, wear_dir, passport_dir, as_json
+                )
+                raise typer.Exit(code)
+            job.train(interrupts, protocol, out, seed, overrides or [], resume, mock, data_dir, wear_dir, as_json)
+        except typer.Exit:
+            raise
         except KeyboardInterrupt:
             interrupts.ignore()
             job.stop_at_once()
@@ -90,6 +101,13 @@ def check(
     """Dry run: limits, passes, pulses, times and wear. Touches no device."""
     from pib_lab import lab
     from pib_lab.commands.tables import dry_run_tables, make_console
+
+    if is_procedure(protocol):
+        from pib_lab.bring_up import BringUp, load
+
+        job = BringUp(load(protocol, overrides or [], seed), mock=mock)
+        typer.echo(f"{job.protocol.name}: the protocol of the procedure {job.protocol.procedure.name} is in order")
+        return
 
     dry = lab.open(protocol, seed=seed, overrides=overrides or [], mock=mock, data_dir=data_dir).check()
     if as_json:
@@ -125,6 +143,7 @@ class _Job:
         resume: Path | None,
         mock: bool,
         data_dir: Path | None,
+        wear_dir: Path | None,
         as_json: bool,
     ) -> None:
         """Open the lab, train, and tell how it went."""
@@ -140,10 +159,12 @@ class _Job:
         from pib_lab.service import Service
 
         if resume is not None:
-            self._lab = lab.reopen(resume, data_dir=data_dir)
+            self._lab = lab.reopen(resume, data_dir=data_dir, wear_dir=wear_dir)
         else:
             assert protocol is not None
-            self._lab = lab.open(protocol, seed=seed, overrides=overrides, mock=mock, data_dir=data_dir)
+            self._lab = lab.open(
+                protocol, seed=seed, overrides=overrides, mock=mock, data_dir=data_dir, wear_dir=wear_dir
+            )
         commands = interrupts.commands = Commands()
         with contextlib.ExitStack() as stack:
             progress: Progress = stack.enter_context(make_progress(console))

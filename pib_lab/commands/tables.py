@@ -12,6 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pib_lab.check import DryRun
+    from pib_lab.unit import SafeReport
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -58,6 +59,19 @@ def dry_run_tables(dry: DryRun) -> RenderableType:
     costs.add_row("limits", ", ".join(f"{key} {value}" for key, value in dry.limits.items()) or "the devices' own")
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in dry.warnings]
     return Group(units, "", costs, *warnings)
+
+
+def safe_table(reports: Sequence[SafeReport]) -> Table:
+    """What was read back off, what was NOT confirmed, and why."""
+    result = table(("device or unit", "confirmed off", "NOT confirmed", "why"), [])
+    for report in reports:
+        result.add_row(
+            report.unit,
+            Text(", ".join(report.confirmed) or "nothing"),
+            Text(", ".join(report.not_confirmed) or "-", style="bold red" if report.not_confirmed else ""),
+            Text(report.detail),
+        )
+    return result
 
 
 def _shape(shape: tuple[int, int]) -> str:

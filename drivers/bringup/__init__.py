@@ -1,0 +1,1 @@
+"""Bring-up of a chip: pure procedures over a probe, each from settings to findings."""

@@ -1,0 +1,57 @@
+"""The procedures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from drivers.bringup import (
+    contact_check,
+    daily_check,
+    form_cells,
+    iv_sweep,
+    map_conductance,
+    pulse_response,
+    scan_faults,
+)
+from drivers.bringup.job import Job
+from pib_lab.errors import ConfigurationError, nearest
+from pib_lab.findings import Findings
+from pib_lab.procedure import Settings, validated
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A procedure: its settings, what carries it out, and the most pulses that one cell gets between two tellings of
+    its progress, for the wear that a killed procedure is charged with."""
+
+    settings: type[Settings]
+    run: Callable[[Job, Any], Findings]
+    most_pulses: Callable[[Any], int] = lambda settings: 0
+
+
+KINDS = {
+    "contact-check": Kind(contact_check.ContactCheck, contact_check.run),
+    "form-cells": Kind(form_cells.FormCells, form_cells.run, lambda s: s.max_pulses + s.reset_attempts),
+    "iv-sweep": Kind(iv_sweep.IvSweep, iv_sweep.run, lambda s: s.cycles * (4 * s.points + 2)),
+    "pulse-response": Kind(pulse_response.PulseResponse, pulse_response.run, lambda s: s.pulses * (2 * s.cycles + 1)),
+    "map-conductance": Kind(map_conductance.MapConductance, map_conductance.run),
+    "scan-faults": Kind(scan_faults.ScanFaults, scan_faults.run, lambda s: scan_faults.MOST_PULSES),
+    "daily-check": Kind(daily_check.DailyCheck, daily_check.run),
+}
+
+
+def find(name: str) -> Kind:
+    """The procedure `name`. Raises ConfigurationError for one that does not exist."""
+    if name not in KINDS:
+        raise ConfigurationError(
+            f"procedure.name: {name!r} is unknown{nearest(name, KINDS)} (known: {', '.join(KINDS)})"
+        )
+    return KINDS[name]
+
+
+def read_settings(name: str, options: dict[str, Any]) -> tuple[Kind, Settings]:
+    """The procedure and its validated settings. Raises ConfigurationError for a mistake in either."""
+    kind = find(name)
+    return kind, validated(kind.settings, options, "procedure")

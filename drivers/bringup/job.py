@@ -1,0 +1,54 @@
+"""What every procedure is given, and the few steps that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from drivers.chip_probe import ChipProbe
+from pib_lab.findings import Check, Measured, Progress, Publish, judged
+from pib_lab.unit import CancelToken
+
+Item = TypeVar("Item")
+Cell = tuple[int, int]
+
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a procedure. stored: what the chip's passport holds to compare with, by name."""
+
+    probe: ChipProbe
+    publish: Publish
+    cancel: CancelToken
+    stored: Mapping[str, Measured] = field(default_factory=dict)
+
+    def each(self, items: Sequence[Item], what: str) -> Iterator[Item]:
+        """The items one by one, told to whoever watches; ends early once the operator has asked to stop."""
+        for done, item in enumerate(items):
+            if self.cancel.cancelled:
+                return
+            self.publish(Progress(done, len(items), f"{what} {item}"))
+            yield item
+        self.publish(Progress(len(items), len(items), what))
+
+
+def completed(done: int, total: int, why: str = "") -> Check:
+    """Whether all items were worked through; `why` not, when it was not the operator."""
+    detail = "" if done == total else why or "stopped by the operator; run it again for the rest"
+    return judged("completed", done == total, detail, {"done": done, "total": total})
+
+
+def sample_cells(shape: tuple[int, int], count: int) -> list[Cell]:
+    """`count` different cells spread evenly over the array, always the same ones; all of them when there are fewer."""
+    size = shape[0] * shape[1]
+    if count >= size:
+        return [divmod(index, shape[1]) for index in range(size)]
+    chosen: dict[int, None] = {}
+    step = 0
+    while len(chosen) < count:
+        chosen[int(size * ((step * _GOLDEN + 0.5) % 1.0))] = None
+        step += 1
+    return [divmod(index, shape[1]) for index in sorted(chosen)]

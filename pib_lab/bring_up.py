@@ -1,0 +1,313 @@
+"""Bring-up from a protocol: opens the device under a guardian, runs the procedure, records it, keeps the passport."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+import protocols
+from data.bringup_plots import write_plots
+from data.bringup_summary import write_summary
+from data.passport import Passport
+from data.procedure_record import PROTOCOL, ProcedureRecord, write_protocol, write_record
+from data.wear_ledger import WearLedger, default_folder
+from drivers.bringup.catalogue import read_settings
+from drivers.bringup.job import Job
+from drivers.chip_probe import ChipProbe, OffersProbe
+from drivers.safe_commands import Guarded
+from drivers.safe_execution import carry_out_all
+from pib_lab.clocks import RealClock, VirtualClock
+from pib_lab.device import Clock, Device, DeviceContext
+from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, PibError, RunFileError
+from pib_lab.findings import Findings, Measured, Progress, Publish, Verdict
+from pib_lab.guarding import Watch
+from pib_lab.overrides import apply_overrides
+from pib_lab.procedure import Procedure, parse_procedure
+from pib_lab.provenance import git_commit, versions
+from pib_lab.registry import find_driver, is_mock
+from pib_lab.unit import CancelToken, SafeReport
+
+ARRAY = "0"
+"""What a chip's ledger calls the array that probes reach; units of training call it by the same name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a procedure ended: its folder, what was recorded, the chip's passport, and what ended a failed one."""
+
+    folder: Path
+    record: ProcedureRecord
+    passport: Path
+    error: PibError | None = None
+
+
+class BringUp:
+    """One procedure with its device. Building it connects to nothing."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        mock: bool = False,
+        passport_dir: Path | None = None,
+        wear_dir: Path | None = None,
+    ) -> None:
+        self.protocol: Procedure = parse_procedure(text)
+        self._text = text
+        wanted = self.protocol.procedure
+        self._kind, self._settings = read_settings(wanted.name, wanted.options)
+        (self._name, self._hardware), *_ = self.protocol.hardware.items()
+        _, self._factory = find_driver(self._hardware.driver, mock, f"hardware.{self._name}")
+        self.mock = is_mock(self._factory)
+        self._passport_dir = passport_dir
+        self._ledger = WearLedger(wear_dir or default_folder())
+        self.report: SafeReport | None = None
+
+    def run(self, out: Path, publish: Publish, cancel: CancelToken) -> Outcome:
+        """Run the procedure into a new folder under `out`, and leave every output off.
+
+        What ends it on a device or by the operator comes back as the outcome's `error`, recorded. Raises
+        ConfigurationError for a device that offers no probe, RunFileError for a folder that cannot be written.
+        """
+        started = _now()
+        folder = self._new_folder(out)
+        write_protocol(folder, self._text)
+        clock: Clock = VirtualClock() if self.mock else RealClock()
+        watch = None if self.mock else Watch(folder)
+        context = DeviceContext(self._name, self.protocol.seed, clock, watch.guardian if watch else None)
+        device: Device | None = None
+        try:
+            device = self._factory(self._hardware.options, context)
+            probe = self._probe(device)
+            session = _Session(device, probe, watch, self._name, self._keep_report)
+            findings, error, pulses = self._carry_out(session, probe, folder.name, publish, cancel)
+        except PibError:  # nothing was begun, so there is nothing to keep
+            with contextlib.suppress(OSError):  # the guardian has written something into it
+                (folder / PROTOCOL).unlink()
+                folder.rmdir()
+            raise
+        finally:
+            if device is not None:
+                device.close()
+        if error is None and cancel.cancelled:
+            error = Cancelled("stopped by the operator; what was found so far is recorded")
+        record = self._record(probe, findings, error, pulses, started)
+        return self._keep(folder, record, findings, error)
+
+    def make_safe(self) -> list[SafeReport]:
+        """Connect to the device, command all outputs off, read them back. A dead link is reported, not raised."""
+        clock: Clock = VirtualClock() if self.mock else RealClock()
+        device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, clock))
+        try:
+            if isinstance(device, Guarded):
+                done = carry_out_all(device.safe_actions())
+                return [SafeReport(each.device, each.confirmed, each.not_confirmed, each.detail) for each in done]
+            probe = self._probe(device)
+            with contextlib.suppress(PibError):  # what cannot be opened says so in its report
+                probe.open()
+            report = probe.make_safe()
+            probe.close()
+            return [report]
+        finally:
+            device.close()
+
+    def _carry_out(
+        self,
+        session: _Session,
+        probe: ChipProbe,
+        run: str,
+        publish: Publish,
+        cancel: CancelToken,
+    ) -> tuple[Findings, PibError | None, int]:
+        """Findings, what ended the procedure early, and the pulses it sent. Raises what opening the device raises."""
+        findings, pulses = Findings(()), 0
+        try:
+            with session.opened(), self._worn(probe, run) as told:
+                before = probe.pulses()
+                stored = self._passport(probe.serial).stored(*probe.shape)
+                try:
+                    findings = self._kind.run(Job(probe, _both(publish, told), cancel, stored), self._settings)
+                finally:
+                    pulses = int((probe.pulses() - before).sum(dtype=np.int64))
+        except PibError as problem:
+            if not session.begun:
+                raise
+            return findings, problem, pulses
+        return findings, None, pulses
+
+    def _keep_report(self, report: SafeReport) -> None:
+        self.report = report
+
+    def _passport(self, serial: str) -> Passport:
+        return Passport(serial, self._passport_dir, mock=self.mock)
+
+    def _probe(self, device: Device) -> ChipProbe:
+        if not isinstance(device, OffersProbe):
+            raise ConfigurationError(
+                f"hardware.{self._name}.driver: {self._hardware.driver!r} cannot bring a chip up: it offers no probe"
+            )
+        size = self.protocol.array
+        return device.probe(size.rows, size.columns)
+
+    @contextlib.contextmanager
+    def _worn(self, probe: ChipProbe, run: str) -> Iterator[Publish]:
+        """Counts pulses of a real chip into its ledger: whenever the procedure tells of progress, and at the end."""
+        if self.mock:
+            yield _silent
+            return
+        cells = {ARRAY: np.ones(probe.shape, np.bool_)}
+        session = self._ledger.begin(probe.serial, run, cells, self._kind.most_pulses(self._settings))
+        written = probe.pulses()
+
+        def flush(last: bool = False) -> None:
+            nonlocal written
+            now = probe.pulses()
+            self._ledger.add(probe.serial, session, {ARRAY: now - written}, last=last)
+            written = now
+
+        try:
+            yield lambda progress: flush()
+        finally:
+            flush(last=True)
+
+    def _record(
+        self,
+        probe: ChipProbe,
+        findings: Findings,
+        error: PibError | None,
+        pulses: int,
+        started: str,
+    ) -> ProcedureRecord:
+        status = "finished" if error is None else "aborted" if isinstance(error, Cancelled) else "failed"
+        return ProcedureRecord(
+            procedure=self.protocol.procedure.name,
+            serial=probe.serial,
+            mock=self.mock,
+            rows=probe.shape[0],
+            columns=probe.shape[1],
+            started=started,
+            ended=_now(),
+            status=status,
+            verdict=findings.verdict if error is None else Verdict.FAIL,
+            checks=findings.checks,
+            settings=self._settings.model_dump(),
+            who=f"{_user()}@{platform.node()}",
+            versions=versions(),
+            commit=git_commit(),
+            pulses=pulses,
+            error="" if error is None else str(error),
+            not_confirmed=self.report.not_confirmed if self.report is not None else (),
+            arrays=findings.arrays,
+        )
+
+    def _keep(self, folder: Path, record: ProcedureRecord, findings: Findings, error: PibError | None) -> Outcome:
+        """Record first, then plots, then the passport, so that a plot that fails costs nothing."""
+        write_record(folder, record)
+        try:
+            record = replace(record, plots=write_plots(record.procedure, record.arrays, folder))
+        except Exception as problem:  # whatever matplotlib objects to: what was measured is what counts
+            record = replace(record, error=f"{record.error}; no plots: {problem}".removeprefix("; "))
+        write_record(folder, record)
+        write_summary(folder, record)
+        renew = bool(getattr(self._settings, "renew", False))
+        reference: dict[str, Measured] = dict(findings.reference) if error is None else {}
+        passport = self._passport(record.serial)
+        passport.add(record, folder, reference, renew)
+        return Outcome(folder, record, passport.path, error)
+
+    def _new_folder(self, out: Path) -> Path:
+        stem = f"{self.protocol.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        for number in range(1, 1000):
+            folder = out / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise RunFileError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+            return folder
+        raise RunFileError(f"{out}: too many procedures in one second; choose another --out")
+
+
+class _Session:
+    """The device opened for one procedure: guarded, made safe and closed whatever happens."""
+
+    def __init__(
+        self,
+        device: Device,
+        probe: ChipProbe,
+        watch: Watch | None,
+        name: str,
+        tell: Callable[[SafeReport], None],
+    ) -> None:
+        self._device, self._probe, self._watch, self._name, self._tell = device, probe, watch, name, tell
+        self._doubtful: tuple[str, ...] = ()
+        self.begun = False
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Raises DeviceError in the place of an error after which outputs were not confirmed off."""
+        try:
+            with contextlib.ExitStack() as stack:
+                if self._watch is not None:
+                    stack.callback(self._watch.end)
+                    self._watch.begin({self._name: self._device})
+                stack.callback(self._probe.close)
+                stack.callback(self._off)
+                if self._watch is not None:
+                    self._watch.opening(self._name)
+                self._probe.open()
+                self.begun = True
+                yield
+        except PibError as problem:
+            if self._doubtful:
+                raise DeviceError(
+                    f"{problem}; outputs were NOT confirmed off: {', '.join(self._doubtful)}"
+                ) from problem
+            raise
+        if self._doubtful:
+            raise DeviceError(f"outputs were NOT confirmed off: {', '.join(self._doubtful)}")
+
+    def _off(self) -> None:
+        report = self._probe.make_safe()
+        self._tell(report)
+        self._doubtful = report.not_confirmed
+        if self._watch is not None and report.safe:
+            self._watch.confirmed(self._name)
+
+
+def load(protocol: str, overrides: list[str], seed: int | None) -> str:
+    """The protocol's text with its overrides. Raises ConfigurationError as reading and overriding do."""
+    _, text = protocols.read(protocol)
+    return apply_overrides(text, [*overrides] + ([f"seed={seed}"] if seed is not None else []))
+
+
+def _both(first: Publish, second: Publish) -> Publish:
+    def publish(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return publish
+
+
+def _silent(progress: Progress) -> None:
+    pass
+
+
+def _now() -> str:
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user of that number
+        return "unknown"
