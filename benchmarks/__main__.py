@@ -41,9 +41,9 @@ def benches(tune: bool, n: int | None) -> dict[str, Bench]:
         "startup": speed.startup,
         "board": board,
         "board-faults": board_faults,
-        "kills": partial(kills, **({} if n is None else {"n": n})),
-        "link-faults": partial(link_faults, **({} if n is None else {"n": n})),
-        "fuzz": partial(fuzz, **({} if n is None else {"n": n})),
+        "kills": partial(kills, n=n or 100),
+        "link-faults": partial(link_faults, n=n or 10_000),
+        "fuzz": partial(fuzz, n=n or 4_000),
         "pipeline": pipeline,
         "smu-matrix": smu_matrix,
     }
@@ -56,7 +56,9 @@ def main(
     tune: Annotated[bool, typer.Option(help="tune every method anew first")] = False,
     n: Annotated[
         int | None,
-        typer.Option(help="runs of each kind that are killed (100), link faults (10,000), inputs of each parser (2,000)"),
+        typer.Option(
+            help="runs of each kind that are killed (100), link faults (10,000), inputs a parser (4,000)"
+        ),
     ] = None,
     write: Annotated[bool, typer.Option(help="put the figures into docs/benchmarks.md")] = True,
 ) -> None:

@@ -48,6 +48,7 @@ LIVES = 4
 """Links that are struck at the same time in one process; each has an emulator of its own."""
 
 _TIMEOUT_S = 0.1
+_LEVELS = 100_000
 _STRUCK = 0.8  # of the exchanges
 _DROPPED = "dropped between messages"
 _BOARD_CHANCE = 0.04  # of each kind of fault, for each frame either way
@@ -208,21 +209,30 @@ class Life:
         self._link = Timed(link, self.tally)
         self._speaker = MessageInstrument(self._link, family.dialect, name=family.name, model=family.model)
         self._smu = family.driver(self._link, ElectricalLimits(0.21, 1e-3))
-        self._levels = self._rng.sample(range(100_000, 200_000), 99_999)
+        self._level = self._rng.randrange(_LEVELS)
 
     def run(self, faults: int) -> Tally:
         """Live until so many faults have struck."""
         try:
-            self._link.open()
-            self._smu.prepare()
-            self._smu.source_voltage(1e-4, level_range_v=0.2)
-            self._smu.switch(True)
+            while not self._ready():
+                self._link.close()
             while self.tally.faults < faults:
                 self._exchange()
         finally:
             self._link.close()
             self._server.close()
         return self.tally
+
+    def _ready(self) -> bool:
+        """Output on, before any fault; False when this computer was too busy for the time-out."""
+        try:
+            self._link.open()
+            self._smu.prepare()
+            self._smu.source_voltage(1e-4, level_range_v=0.2)
+            self._smu.switch(True)
+        except LinkError:
+            return False
+        return True
 
     def _exchange(self) -> None:
         act = self._rng.choices([self._echo, self._set, self._ask, self._read, self._name], [60, 15, 15, 5, 5])[0]
@@ -255,9 +265,9 @@ class Life:
         return kind
 
     def _next_v(self) -> float:
-        if not self._levels:  # begin anew, in another order: no two equal ones are near each other
-            self._levels = self._rng.sample(range(100_000, 200_000), 99_999)
-        return self._levels.pop() * 1e-6
+        """0.1 to 0.2 V in six digits; every one comes before any comes again."""
+        self._level = (self._level + 7919) % _LEVELS
+        return (_LEVELS + self._level) * 1e-6
 
     def _echo(self) -> None:
         level_v = self._next_v()

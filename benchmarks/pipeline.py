@@ -165,9 +165,10 @@ def pipeline(seeds: Sequence[int], processes: int) -> str:
         "",
         f"`python -m benchmarks pipeline`; seed {seeds[0]}, `memristor-digits` with "
         f"{', '.join(f'{key} = {value}' for key, value in _SCHEDULE.items())}; evaluations, checkpoints and recording "
-        "included, preparation not. Hardware: settling, conversions, pulses and verify reads "
-        "of the profile, and the frames and bytes of the board's link by `drivers/emulators/latency.py`, in virtual "
-        "time. This computer's work: measured, as processor time of one thread.",
+        "included, preparation not. The mock chip is timed as the board would be. Hardware: settling, conversions, "
+        "pulses and verify reads of the profile, and the frames and bytes of the board's link by "
+        "`drivers/emulators/latency.py`, in virtual time. This computer's work: measured, as processor time of one "
+        "thread.",
         "",
         "| `schedule.delay` | wall | hardware busy | the chip | its link | waiting for arithmetic | test accuracy |",
         "|---|---|---|---|---|---|---|",

@@ -34,6 +34,18 @@ Pulses = npt.NDArray[np.int64]
 
 FILE = "wear.npz"
 _LOCK_WAIT_S = 10.0
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
+"""What a file with anything else in it can raise while it is read."""
 
 
 def default_folder() -> Path:
@@ -145,8 +157,10 @@ class WearLedger:
             raise RunFileError(f"{home}: cannot be made ({error.strerror}); choose another --wear-dir") from error
         lock = self._lock(home)
         try:
-            wear = _load(home / FILE, serial)
-            if _charge_dead(wear):
+            with _readable(home / FILE):
+                wear = _load(home / FILE, serial)
+                charged = _charge_dead(wear)
+            if charged:
                 _store(home / FILE, wear)
             yield wear
         finally:
@@ -202,22 +216,28 @@ def _forget(wear: ChipWear, session: str) -> None:
         del wear.cells[key]
 
 
-def _load(path: Path, serial: str) -> ChipWear:
-    if not path.exists():
-        return ChipWear(serial)
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A file that holds something else than a ledger is a RunFileError, wherever that shows."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(bytes(file["facts"]).decode())
-            wear = ChipWear(facts["serial"], sessions=facts["sessions"], runs=facts["runs"], killed=facts["killed"])
-            for number, array in enumerate(facts["arrays"]):
-                wear.arrays[array] = ArrayWear(file[f"counted {number}"], file[f"assumed {number}"])
-            for number, (session, array) in enumerate(facts["cells"]):
-                wear.cells[session, array] = file[f"cells {number}"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        yield
+    except _DAMAGE as error:
         raise RunFileError(
             f"{path}: the wear of this chip cannot be read ({error}); put a copy back, or move the file away to begin "
             "anew"
         ) from error
+
+
+def _load(path: Path, serial: str) -> ChipWear:
+    if not path.exists():
+        return ChipWear(serial)
+    with np.load(path, allow_pickle=False) as file:
+        facts = json.loads(bytes(file["facts"]).decode())
+        wear = ChipWear(facts["serial"], sessions=facts["sessions"], runs=facts["runs"], killed=facts["killed"])
+        for number, array in enumerate(facts["arrays"]):
+            wear.arrays[array] = ArrayWear(file[f"counted {number}"], file[f"assumed {number}"])
+        for number, (session, array) in enumerate(facts["cells"]):
+            wear.cells[session, array] = file[f"cells {number}"]
     return wear
 
 

@@ -55,8 +55,17 @@ class _Guardian:
         self._record: Path | None = None
 
     def hear(self, line: bytes) -> str | None:
-        """Obey one line: "done" ends silently; "act" has been carried out and ends too."""
-        message = json.loads(line)
+        """Obey one line: "done" ends silently; "act" has been carried out and ends too.
+
+        A line that cannot be understood is answered so; it never ends the guardian.
+        """
+        try:
+            return self._obey(json.loads(line))
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as problem:
+            _answer({"did": None, "error": f"{type(problem).__name__}: {problem}"})
+            return None
+
+    def _obey(self, message: dict[str, Any]) -> str | None:
         match message["do"]:
             case "register":
                 self._register(message)
@@ -64,7 +73,7 @@ class _Guardian:
             case "record":
                 self._record = Path(message["path"])
             case "act":
-                self.act(message["why"])
+                self.act(str(message["why"]))
                 return "done"
             case "done":
                 return "done"
@@ -100,7 +109,7 @@ class _Guardian:
     def _note(self, record: dict[str, Any]) -> None:
         """Add a line to the record; a full disk must not keep outputs on."""
         line = json.dumps({"unix_s": round(time.time(), 3), **record}) + "\n"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # nor a name that no file can have
             if self._record is not None:
                 with self._record.open("a", encoding="utf-8") as file:
                     file.write(line)

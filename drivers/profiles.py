@@ -163,6 +163,8 @@ def _text(name: str) -> str:
             return Path(name).read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"profile {name}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"profile {name}: not valid TOML: {error}") from None
     if name not in profile_names():
         raise ConfigurationError(
             f"profile {name!r} does not exist{nearest(name, profile_names())} (known: {', '.join(profile_names())})"

@@ -7,6 +7,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import ParseError, TOMLKitError
+from tomlkit.items import AoT
 
 from pib_lab.errors import ConfigurationError, nearest
 
@@ -37,6 +38,9 @@ def _set(tree: Any, override: str) -> None:
     for position, key in enumerate(keys[:-1]):
         node = _child(node, key, override, ".".join(keys[:position]))
     last = keys[-1]
+    if isinstance(node, AoT):
+        entry = ".".join(keys)
+        raise ConfigurationError(f"--set {override}: {entry} is a table; set one of its keys, as {entry}.KEY=VALUE")
     if isinstance(node, list):
         node[_list_index(node, last, override)] = _value(text)
     elif hasattr(node, "keys"):

@@ -14,6 +14,7 @@ from pib_lab import experiment
 from pib_lab.errors import ConfigurationError
 from pib_lab.experiment import Experiment, check_options, parse_experiment
 from pib_lab.overrides import apply_overrides
+from pib_lab.procedure import is_procedure, parse_procedure
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "protocols.md"
 TEXT = """
@@ -56,7 +57,8 @@ def refusal(*overrides: str, text: str = TEXT) -> str:
 def test_shipped_protocols_are_valid(name: str) -> None:
     """Every shipped protocol parses, has a title, and is called by its file's name."""
     found, text = protocols.read(name)
-    assert parse_experiment(text).name == found == name
+    parsed = parse_procedure(text) if is_procedure(text) else parse_experiment(text)
+    assert parsed.name == found == name
     assert protocols.available()[name]
 
 

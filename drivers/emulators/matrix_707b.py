@@ -181,7 +181,7 @@ class Keithley707B(TspInstrument):
         return []
 
     def _listed(self, arguments: list[Value], among: Collection[Crosspoint], comma: str) -> list[Value]:
-        found = [str(point) for point in sorted(among.intersection(self._named(arguments)))]
+        found = [str(point) for point in sorted(point for point in self._named(arguments) if point in among)]
         return [comma.join(found) if found else None]
 
     def _move(self, opening: frozenset[Crosspoint] = frozenset(), closing: frozenset[Crosspoint] = frozenset()) -> None:
