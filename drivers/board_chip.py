@@ -17,10 +17,10 @@ from drivers.chip_probe import ChipProbe
 from drivers.crossbar_board import CrossbarBoard
 from drivers.device import DeviceSession
 from drivers.differential import DifferentialPairs
-from drivers.limits import ElectricalLimits
+from drivers.limits import GATE_MAX_V, ElectricalLimits
 from drivers.mock.frontend import pick_range, range_series
 from drivers.mock.wires import cell_attenuation
-from drivers.profiles import load_profile
+from drivers.profiles import load_real_profile
 from drivers.safe_commands import SafeAction
 from drivers.safe_recipes import crossbar_board
 from pib_lab.capabilities import UnitCosts
@@ -57,10 +57,10 @@ class MemristorBoard:
         override = options.get("override", {})
         if not isinstance(override, Mapping):
             raise ConfigurationError(f"{where}.override: must be a table of profile keys and values")
-        self.profile = load_profile(str(options.get("profile", "chip-b")), override)
+        self.profile = load_real_profile(str(options.get("profile", "chip-b")), override)
         self._name, self._address = context.name, options["address"]
         self._serial = options.get("serial")
-        self._gate_v = _positive(options, "gate_v", GATE_V, math.inf, where)
+        self._gate_v = _positive(options, "gate_v", GATE_V, GATE_MAX_V, where)
         self._deadman_s = _positive(options, "deadman_s", DEFAULT_DEADMAN_MS / 1000, MAX_DEADMAN_MS / 1000, where)
         self._timeout_s = _positive(options, "timeout_s", TIMEOUT_S, 60.0, where)
         self._context = context

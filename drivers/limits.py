@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from pib_lab.errors import LimitError
 
+GATE_MAX_V = 5.0
+"""No word line is held higher, whatever a protocol says: thick-oxide gates of 1T1R chips take 4 to 5 V (from
+experience, check with the foundry's documents). Forming ramps end at 4 V in SkyWater's NI-RRAM documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class ElectricalLimits:

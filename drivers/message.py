@@ -57,8 +57,8 @@ class MessageInstrument:
         fields = [field.strip() for field in answer.split(",")]
         if len(fields) != 4 or not re.fullmatch(self._model, fields[1], re.IGNORECASE):
             raise DeviceError(
-                f"{self.name}: you named a {self._model}, but the instrument at {self.transport.address} says "
-                f"{answer!r}; correct the address or the driver"
+                f"{self.name}: you named a {_readable(self._model)}, but the instrument at {self.transport.address} "
+                f"says {answer!r}; correct the address or the driver"
             )
         identity = Identity(*fields)
         if self.identity is not None and identity != self.identity:
@@ -149,3 +149,8 @@ def number(text: str) -> float:
     if abs(value) >= _INFINITY * (1.0 - 3e-4):
         return math.copysign(math.inf, value)
     return value
+
+
+def _readable(model: str) -> str:
+    """A model pattern as a person reads it: MODEL 24xx for MODEL 24[0-4]\\d[A-Z-]*."""
+    return re.sub(r"\\d|\[0-4\]", "x", model.replace("[A-Z-]*", "")).replace("B?", "B")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pib_lab.errors import ConfigurationError, nearest
+from pib_lab.errors import ConfigurationError, LimitError, nearest
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -122,6 +122,26 @@ def load_profile(name: str, override: Mapping[str, Any] | None = None) -> Memris
         return MemristorProfile.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError(_explain(name, error)) from None
+
+
+_LIMITS = ("v_read_v", "current_limit_a")
+"""What a chip may be driven with: a protocol may lower these and never raise them."""
+
+
+def load_real_profile(name: str, override: Mapping[str, Any] | None = None) -> MemristorProfile:
+    """As `load_profile`, for a chip that is really there: the limits of its profile cannot be raised by a protocol.
+
+    Raises ConfigurationError as `load_profile` does, LimitError for an override beyond a limit of the profile's file.
+    """
+    wanted, own = load_profile(name, override), load_profile(name)
+    for key in _LIMITS:
+        asked, limit = getattr(wanted, key), getattr(own, key)
+        if asked > limit:
+            raise LimitError(
+                f"override.{key}: {asked:g} is beyond {limit:g}, the limit of profile {name}; a protocol can only "
+                "lower it. If the chip stands more, write a profile file of its own that says from where this is known"
+            )
+    return wanted
 
 
 def profile_sources(name: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from drivers.chip_probe import ChipProbe
 from drivers.device import DeviceSession
 from drivers.differential import DifferentialPairs
 from drivers.limits import ElectricalLimits
-from drivers.profiles import load_profile
+from drivers.profiles import load_real_profile
 from drivers.safe_commands import SafeAction
 from drivers.smu_matrix_options import parse_options
 from drivers.smu_matrix_probe import GatedProbe, SmuMatrixProbe
@@ -52,7 +52,7 @@ class MemristorSmuMatrix:
     def __init__(self, options: dict[str, Any], context: DeviceContext, connect: Connect = connect_by_address) -> None:
         where = f"hardware.{context.name}"
         self.options = parse_options(options, where)
-        self.profile = load_profile(self.options.profile, self.options.override)
+        self.profile = load_real_profile(self.options.profile, self.options.override)
         self.serial = self.options.serial
         self.context = context
         self._connect = connect
