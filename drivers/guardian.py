@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,8 +57,11 @@ class Guardian:
         """Number of the guardian's process. Raises DeviceError before `start`."""
         return self._running().pid
 
-    def start(self) -> Self:
-        """Start the process and wait until it answers. Raises DeviceError when it does not."""
+    def start(self, inherited: Sequence[int] = ()) -> Self:
+        """Start the process and wait until it answers. Raises DeviceError when it does not.
+
+        inherited: descriptors that it keeps open for as long as it lives, such as locks on addresses.
+        """
         if sys.platform == "win32":
             raise DeviceError("the guardian needs Linux or macOS: no output of a real device goes on without it")
         numbers = [str(os.getpid()), str(self._heartbeat_s), str(self._busy_s)]
@@ -68,6 +72,7 @@ class Guardian:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
+                pass_fds=tuple(inherited),
                 env=os.environ | {"PYTHONPATH": path},
             )
         except OSError as error:

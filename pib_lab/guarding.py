@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from drivers.guardian import Guardian
+from drivers.ownership import Claims
 from drivers.safe_commands import Guarded
 from drivers.safe_execution import carry_out_all
 from pib_lab.assembly import make_units
@@ -23,14 +24,16 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.guardian = Guardian(folder)
+        self._claims = Claims()
         self._in_doubt: set[str] = set()
 
     def begin(self, devices: Mapping[str, Device]) -> None:
-        """Start the guardian and tell it of every device, before one is opened. Raises DeviceError."""
-        self.guardian.start()
-        for device in guarded(devices).values():
-            for action in device.safe_actions():
-                self.guardian.register(action)
+        """Claim every device, start the guardian and tell it of them, before one is opened. Raises DeviceError."""
+        actions = [action for device in guarded(devices).values() for action in device.safe_actions()]
+        self._claims.claim(action.address for action in actions)
+        self.guardian.start(self._claims.descriptors)
+        for action in actions:
+            self.guardian.register(action)
 
     def opening(self, unit: str) -> None:
         """From now on `unit` may have outputs on."""
@@ -46,6 +49,7 @@ class Watch:
             if self._in_doubt:
                 self.guardian.act(f"the run did not confirm all outputs of {', '.join(sorted(self._in_doubt))} off")
         self.guardian.close()
+        self._claims.release()
 
 
 def guarded(devices: Mapping[str, Device]) -> dict[str, Guarded]:
