@@ -35,8 +35,8 @@ SCPI_WORDS = words(
 )
 TSP_WORDS = words(
     "smua smub . = == ( ) { } [ ] , ; print printbuffer local if then else end while do for repeat until break "
-    "function nil true 1e308 -1 0x10 .. ... # \" ' -- --[[ ]] [[ channel.close channel.open allslots 1A01 source.levelv "
-    "measure.iv nvbuffer1 delay math.huge and or not errorqueue.next reset abort"
+    "function nil true 1e308 -1 0x10 .. ... # \" ' -- --[[ ]] [[ channel.close channel.open allslots "
+    "1A01 source.levelv measure.iv nvbuffer1 delay math.huge and or not errorqueue.next reset abort"
 )
 NUMBER_WORDS = words("1 - + . e E 9.9e37 9.91E+37 nan inf , \t 0x1 1_0 ٣ ½ ( ) true false nil")
 

@@ -57,14 +57,16 @@ _KINDS = tuple(kind for kind in WireFault if kind is not WireFault.WRONG_IDENTIT
 
 @dataclass
 class Tally:
-    """What came of the faults of one family. wrong: what was wrong, one text a value; late: calls beyond their bound;
-    longest: seconds of the longest call, and the bound that was stated for it."""
+    """What came of the faults of one family. wrong: what was wrong; late: calls beyond their bound; a text each.
+
+    longest: seconds of the longest call, and the bound that was stated for it.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
     answered: int = 0
     refused: int = 0
     wrong: list[str] = field(default_factory=list)
-    late: int = 0
+    late: list[str] = field(default_factory=list)
     longest: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -72,9 +74,10 @@ class Tally:
         """Faults that struck."""
         return sum(self.kinds.values())
 
-    def took(self, elapsed_s: float, bound_s: float) -> None:
+    def took(self, what: str, elapsed_s: float, bound_s: float) -> None:
         """Note one call."""
-        self.late += elapsed_s > bound_s
+        if elapsed_s > bound_s:
+            self.late.append(f"{what}: {elapsed_s:.3f} s, bound {bound_s:.3f} s")
         self.longest = max(self.longest, (elapsed_s, bound_s))
 
     def add(self, other: Tally) -> None:
@@ -100,7 +103,7 @@ class Timed:
 
     def open(self) -> None:
         """Connect."""
-        with self._timed(self._link.timing.recover_s + MARGIN_S):
+        with self._timed("open", self._link.timing.recover_s + MARGIN_S):
             self._link.open()
 
     def close(self) -> None:
@@ -113,31 +116,31 @@ class Timed:
 
     def write(self, message: str) -> None:
         """Send one message."""
-        with self._timed(self._link.bound_s(idempotent=False)):
+        with self._timed(message, self._link.bound_s(idempotent=False)):
             self._link.write(message)
 
     def query(self, message: str, *, timeout_s: float | None = None, idempotent: bool = True) -> str:
         """Ask."""
-        with self._timed(self._link.bound_s(timeout_s, idempotent=idempotent)):
+        with self._timed(message, self._link.bound_s(timeout_s, idempotent=idempotent)):
             return self._link.query(message, timeout_s=timeout_s, idempotent=idempotent)
 
     def clear(self) -> None:
         """Nothing half sent, nothing unread."""
-        with self._timed(self._link.timing.recover_s + MARGIN_S):
+        with self._timed("clear", self._link.timing.recover_s + MARGIN_S):
             self._link.clear()
 
     def reconnect(self) -> None:
         """Close and open again."""
-        with self._timed(self._link.timing.recover_s + MARGIN_S):
+        with self._timed("reconnect", self._link.timing.recover_s + MARGIN_S):
             self._link.reconnect()
 
     @contextlib.contextmanager
-    def _timed(self, bound_s: float) -> Iterator[None]:
+    def _timed(self, what: str, bound_s: float) -> Iterator[None]:
         began_s = time.monotonic()
         try:
             yield
         finally:
-            self._tally.took(time.monotonic() - began_s, bound_s)
+            self._tally.took(what, time.monotonic() - began_s, bound_s)
 
 
 @dataclass(frozen=True)
@@ -344,7 +347,7 @@ def _board_life(faults: int, seed: int) -> Tally:
                 tally.answered += 1
                 if not np.array_equal(answer, known[which]):
                     tally.wrong.append(f"codes of vectors {which}")
-            tally.took(time.monotonic() - began_s, host.link.bound_s())
+            tally.took("MEASURE", time.monotonic() - began_s, host.link.bound_s())
             if not all(server.outputs().values()):  # the dead-man timer, after a silence: begin anew
                 host.close()
                 host = _BoardHost(server.address)
@@ -385,13 +388,13 @@ def link_faults(seeds: Sequence[int], processes: int, n: int = 10_000, runs: int
     seed, each = seeds[0], n // len(FAMILIES)
     drilled = drill(n, seed=seed)
     virtual = Tally(Counter(frames=drilled.injected), drilled.requests - drilled.refused, drilled.refused)
-    virtual.wrong, virtual.late = ["wrong"] * (drilled.wrong + drilled.twice), drilled.late
+    virtual.wrong, virtual.late = ["wrong"] * (drilled.wrong + drilled.twice), ["late"] * drilled.late
     virtual.longest = drilled.longest_s, drilled.bound_s
     rows = [_row("board, in virtual time", virtual, len(KINDS)), _row("board over TCP", board_faults(each, seed), 6)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         jobs = [(number, each, seed) for number in range(len(FAMILIES))]
         for family, found in zip(FAMILIES, pool.starmap(_by_number, jobs, chunksize=1), strict=True):
-            print(f"  {family.name}: {dict(found.kinds)} {found.wrong[:5]}", flush=True)
+            print(f"  {family.name}: {dict(found.kinds)} {found.wrong[:5]} {found.late[:5]}", flush=True)
             rows.append(_row(family.name, found, len(found.kinds)))
     done = failed_runs(runs, processes, seed)
     for failure in done:
@@ -432,5 +435,5 @@ def _by_number(number: int, faults: int, seed: int) -> Tally:
 
 def _row(name: str, tally: Tally, kinds: int) -> str:
     longest_s, bound_s = tally.longest
-    counts = (tally.faults, kinds, tally.answered, tally.refused, len(tally.wrong), tally.late)
+    counts = (tally.faults, kinds, tally.answered, tally.refused, len(tally.wrong), len(tally.late))
     return f"| {name} | {' | '.join(f'{count:,}' for count in counts)} | {longest_s:.2f} s | {bound_s:.2f} s |"

@@ -10,9 +10,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from drivers.dialects import SCPI, TSP
 from drivers.safe_commands import Outcome, Ramp, ReadBack, SafeAction
 from drivers.safe_links import ByteLink, open_link, prepare_link
-from pib_lab.errors import DeviceError, PibError
+from pib_lab.errors import DeviceError, LinkError, PibError
 
 BOUND_S = 3.0
 """No new attempt on a device is begun after this; the one that goes on then is bounded by its links' time-outs."""
@@ -21,6 +22,9 @@ RETRY_S = 0.05
 """Between attempts: an instrument may need a moment to drop the dead process's connection."""
 
 _SILENCE_S = 0.02
+_BOARD_BAUD, _LINE_BAUD = 115200, 9600
+"""Of serial ports whose address names no rate, as `drivers.board_ports` and `drivers.serial_transport` open them."""
+_LATE_ANSWERS = 64
 _RAMP_STEPS = 5
 _RAMP_STEP_S = 0.005
 
@@ -92,7 +96,7 @@ def carry_out(action: SafeAction, bound_s: float = BOUND_S) -> Outcome:
 
 def _attempt(action: SafeAction) -> tuple[tuple[str, ...], str]:
     """The outputs that were not read back off, and what was answered instead. Raises LinkError, DeviceError."""
-    link = open_link(action.address)
+    link = open_link(action.address, _BOARD_BAUD if action.kind == "board" else _LINE_BAUD)
     try:
         if action.kind == "board":
             from drivers.safe_board import switch_board_off
@@ -156,15 +160,26 @@ class _Messages:
     def __init__(self, link: ByteLink, action: SafeAction) -> None:
         self._link = link
         self._end = action.terminator.encode()
+        self._marker = (TSP if action.kind == "tsp" else SCPI).marker
 
     def settle(self) -> None:
-        """End what the dead process may have half sent, and throw away what it did not read."""
+        """End what the dead process may have half sent, and throw away what it did not read, however late it comes."""
         self._link.send(self._end)
         self._link.discard(_SILENCE_S)
+        if not self._link.fresh:
+            query, answer = self._marker()
+            self.send(query)
+            if not any(self._answer() == answer for _ in range(_LATE_ANSWERS)):
+                raise LinkError(f"{query!r} is not answered: older answers come without end")
 
     def send(self, message: str) -> None:
         self._link.send(message.encode() + self._end)
 
     def ask(self, query: str) -> str:
+        if unasked := self._link.unasked():  # then it is not known which answer is whose, and none is believed
+            raise LinkError(f"{unasked[:40]!r} came without having been asked for")
         self.send(query)
+        return self._answer()
+
+    def _answer(self) -> str:
         return self._link.receive(self._end).decode("ascii", errors="replace").strip()

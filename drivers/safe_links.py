@@ -20,11 +20,13 @@ _LARGEST_ANSWER = 65536  # bytes; a device that sends more without an end is not
 _SOCKET = re.compile(
     r"TCPIP\d*::(?P<host>[^:]+)::(?P<port>\d+)::SOCKET|socket://(?P<host2>[^:/]+):(?P<port2>\d+)", re.I
 )
-_SERIAL = re.compile(r"serial:(?P<port>[^?]+)(\?(?P<options>.*))?|(?P<path>/dev/\S+|COM\d+)", re.IGNORECASE)
+_SERIAL = re.compile(r"(serial:(?P<port>[^?]+)|(?P<path>/dev/[^?\s]+|COM\d+))(\?(?P<options>.*))?", re.IGNORECASE)
 
 
 class ByteLink(Protocol):
-    """One open link."""
+    """One open link. fresh: no answer to what was asked before it was opened can come over it."""
+
+    fresh: bool
 
     def send(self, data: bytes) -> None:
         """Send all of `data`. Raises LinkError."""
@@ -35,16 +37,22 @@ class ByteLink(Protocol):
     def discard(self, silence_s: float) -> None:
         """Throw away what comes until nothing has come for `silence_s`, for LINK_TIMEOUT_S at most."""
 
+    def unasked(self) -> bytes:
+        """What has come and was not received, without waiting. Raises LinkError for a broken link."""
+
     def close(self) -> None:
         """Let go. Idempotent."""
 
 
-def open_link(address: str) -> ByteLink:
-    """Connect to `address`. Raises LinkError when that fails, ConfigurationError for an address of no known form."""
+def open_link(address: str, baud: int = 9600) -> ByteLink:
+    """Connect to `address`. baud: of a serial port whose address names no rate, as its driver has it.
+
+    Raises LinkError when that fails, ConfigurationError for an address of no known form.
+    """
     if found := _SOCKET.fullmatch(address):
         return _SocketLink(address, found["host"] or found["host2"], int(found["port"] or found["port2"]))
     if found := _SERIAL.fullmatch(address):
-        return _SerialLink(found["port"] or found["path"], found["options"] or "")
+        return _SerialLink(found["port"] or found["path"], found["options"] or "", baud)
     _require_visa(address)
     return _VisaLink(address)
 
@@ -67,6 +75,8 @@ def _require_visa(address: str) -> None:
 
 class _Buffered(ABC):
     """Finds the ends of answers in a stream."""
+
+    fresh = True
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -91,6 +101,10 @@ class _Buffered(ABC):
         self._unread = b""
         while self._take(silence_s) and time.monotonic() < deadline_s:
             pass
+
+    def unasked(self) -> bytes:
+        self._unread += self._take(0.0)
+        return self._unread
 
 
 class _SocketLink(_Buffered):
@@ -126,13 +140,15 @@ class _SocketLink(_Buffered):
 
 
 class _SerialLink(_Buffered):
-    def __init__(self, port: str, options: str) -> None:
+    fresh = False
+
+    def __init__(self, port: str, options: str, baud: int) -> None:
         import serial
 
         super().__init__(port)
         self._broken = (serial.SerialException, OSError)
-        baud = int(parse_qs(options).get("baud", ["115200"])[0])
         try:
+            baud = int(parse_qs(options).get("baud", [baud])[0])
             self._port = serial.Serial(port, baud, timeout=0, write_timeout=LINK_TIMEOUT_S, exclusive=True)
         except (*self._broken, ValueError) as error:
             raise LinkError(f"{port}: cannot be opened ({error})") from error
@@ -182,6 +198,9 @@ class _VisaLink(_Buffered):
             return bytes(self._resource.read_raw())
         except self._errors:  # a time-out; a link that is dead shows itself when it is next sent to
             return b""
+
+    def unasked(self) -> bytes:
+        return self._unread  # a 488.2 instrument drops an answer that nobody read when the next query comes
 
     def discard(self, silence_s: float) -> None:
         self._unread = b""

@@ -13,12 +13,12 @@ from drivers.safe_commands import Ramp, ReadBack, SafeAction
 
 def keithley_2400(device: str, address: str) -> SafeAction:
     """One-channel SMU that speaks SCPI; its sweep is aborted first."""
-    return _scpi_smu(device, address, "2400|2401|2410|2420|2440")
+    return _scpi_smu(device, address, r"(?i)MODEL 24[0-4]\d")
 
 
 def keithley_2450(device: str, address: str) -> SafeAction:
     """One-channel SMU with its SCPI command set chosen."""
-    return _scpi_smu(device, address, "2450|2460|2461|2470")
+    return _scpi_smu(device, address, "(?i)MODEL 2450")
 
 
 def _scpi_smu(device: str, address: str, models: str) -> SafeAction:
@@ -40,7 +40,7 @@ def keithley_2600(device: str, address: str, channels: Sequence[str] = ("smua", 
         device=device,
         address=address,
         kind="tsp",
-        identity="26[0-9][0-9]",
+        identity=r"(?i)MODEL 26\d\d",
         clear=("abort",),
         ramps=tuple(
             Ramp(f"print({channel}.source.level{what})", f"{channel}.source.level{what} = {{level:.6e}}")
@@ -58,7 +58,7 @@ def keithley_707(device: str, address: str) -> SafeAction:
         device=device,
         address=address,
         kind="tsp",
-        identity="70[78]",
+        identity="(?i)MODEL 70[78]",
         clear=("abort",),
         commands=('channel.open("allslots")',),
         read_back=(ReadBack("crosspoints", 'print(channel.getclose("allslots"))', ("nil",)),),

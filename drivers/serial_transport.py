@@ -43,7 +43,7 @@ class SerialWire:
             port.break_condition = True
             time.sleep(min(BREAK_S, timeout_s))
             port.break_condition = False
-            port.timeout = SILENCE_S
+            port.timeout = min(SILENCE_S, max(deadline_s - time.monotonic(), 0.0))
             while port.read(max(1, port.in_waiting)):
                 if time.monotonic() > deadline_s - SILENCE_S:
                     raise LinkError(f"{self._port} does not fall silent")

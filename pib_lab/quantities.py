@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,11 @@ class Quantity:
             )
 
 
+_UNIT = r"°?[^\W\d_]\w{0,30}( ?(\*\*|\^) ?[+-]?\d)?"
+_NUMBER = r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?"
+_NUMBER_AND_UNIT = re.compile(rf"{_NUMBER}\s{{0,9}}(%|({_UNIT}( ?[ */·] ?{_UNIT}){{0,4}})?)")
+
+
 @functools.cache
 def _registry() -> Any:
     import pint  # costs a quarter of a second, so only a command that reads quantities pays it
@@ -83,6 +89,8 @@ def parse_quantity(text: str | float, unit: str) -> float:
     """
     if isinstance(text, bool) or not isinstance(text, str):
         raise ConfigurationError(f'{text!r} has no unit: write a text such as "{text} {unit}"')
+    if not _NUMBER_AND_UNIT.fullmatch(text.strip()):  # pint would compute whatever it is given, and 9**9**9 has no end
+        raise ConfigurationError(f'{text[:80]!r} is not a quantity: write a number and a unit, such as "1 {unit}"')
     import pint
 
     try:

@@ -47,6 +47,19 @@ def test_no_unit_or_a_wrong_one_is_refused(text: str | float) -> None:
         parse_quantity(text, "V")
 
 
+@pytest.mark.parametrize("text", ["9**9**9**9 V", "1 V**9**9**9**9", "2222222**22^222222V 0/1V", f"1{'0' * 200} V"])
+def test_a_quantity_is_read_and_never_computed(text: str) -> None:
+    """A text that asks for arithmetic without end is refused at once."""
+    with pytest.raises(ConfigurationError, match="write a number and a unit"):
+        parse_quantity(text, "V")
+
+
+@pytest.mark.parametrize("text", ["200 mV", "0.2V", "2e-1 J/C", "0.2 kg*m**2/s**3/A", "0.2 kg m^2 s^-3 A^-1"])
+def test_units_may_be_products_and_powers(text: str) -> None:
+    """A unit in other units of the same dimension is understood."""
+    assert parse_quantity(text, "V") == pytest.approx(0.2)
+
+
 def test_a_batch_within_limits_passes_and_an_empty_one_too() -> None:
     """Values on the limits, and up to round-off beyond, are allowed."""
     DRIVE.check_batch(np.array([[0.0, 0.1, 0.2 + 1e-8]], np.float32), "drive")

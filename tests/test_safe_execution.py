@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from drivers.emulators.latency import NONE
 from drivers.safe_commands import SafeAction
 from drivers.safe_execution import carry_out, carry_out_all
 from drivers.safe_recipes import crossbar_board, keithley_707, keithley_2400, keithley_2450, keithley_2600
+from drivers.serial_transport import parse_serial
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext
 
@@ -67,15 +69,26 @@ def test_every_instrument_goes_off(model: str, pty: bool) -> None:
     assert outcome.confirmed
 
 
+@pytest.mark.parametrize("pty", [False, True], ids=["tcp", "serial"])
 @pytest.mark.parametrize("fault", list(WireFault))
 @pytest.mark.parametrize("model", list(ON))
-def test_a_link_that_fails_twice_is_tried_again(model: str, fault: WireFault) -> None:
+def test_a_link_that_fails_twice_is_tried_again(model: str, fault: WireFault, pty: bool) -> None:
     """Whatever becomes of the first answers, in the end the output is off and was read back."""
-    with running(model) as emulated:
+    with running(model, pty=pty) as emulated:
         emulated.servers[model].faults.arm(fault, 2, late_s=0.2)
         outcome = carry_out(action_for(model, emulated), bound_s=5.0)
         assert not any(emulated.servers[model].instrument.outputs().values())
     assert outcome.not_confirmed == ()
+
+
+@pytest.mark.parametrize("form", ["serial:{}", "{}", "serial:{}?baud=19200", "{}?baud=19200"])
+def test_a_serial_port_is_opened_at_its_drivers_rate(form: str) -> None:
+    """Whichever way an address is written, the run and the guardian open the same port at the same rate."""
+    with running("smu-2400", pty=True) as emulated:
+        address = form.format(emulated.addresses["smu-2400"].removeprefix("serial:"))
+        link = safe_links.open_link(address)
+        assert (link._port.name, link._port.baudrate) == parse_serial(address)
+        link.close()
 
 
 def test_another_instrument_is_not_commanded() -> None:
@@ -85,6 +98,22 @@ def test_another_instrument_is_not_commanded() -> None:
         assert emulated.servers["smu-2400"].instrument.outputs() == {"output": True}
     assert outcome.not_confirmed == ("output",)
     assert "answers there instead; nothing was commanded" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model"),
+    [
+        *((keithley_2400, f"MODEL {model}") for model in ("2400", "2401", "2410", "2420", "2425", "2430", "2440-C")),
+        (keithley_2450, "MODEL 2450"),
+        *((lambda *at: keithley_2600(*at), f"Model {model}") for model in ("2602B", "2612B", "2636B")),
+        (keithley_707, "Model 707B"),
+    ],
+)
+def test_every_model_that_a_driver_takes_is_commanded(recipe: Callable[[str, str], SafeAction], model: str) -> None:
+    """The guardian knows each model by its identity, and no serial number passes for one."""
+    identity = recipe("smu", "nowhere").identity
+    assert re.search(identity, f"KEITHLEY INSTRUMENTS INC.,{model},1234567,C30")
+    assert not re.search(identity, f"ACME,MODEL 1,{model.split()[1]},1")
 
 
 def test_silence_is_bounded() -> None:
