@@ -84,7 +84,7 @@ class SerialWire:
         import serial
 
         with self._failing("open"):
-            # Locked for this process when `exclusive`; the guardian opens it shared, beside a run that hangs.
+            # Locked for this process when `exclusive`; the guardian opens it once the run has ended.
             return serial.Serial(self._port, self._baud, exclusive=True if self._exclusive else None)
 
     def _opened(self) -> serial.Serial:
