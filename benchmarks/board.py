@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks import tuning
 from benchmarks.accuracy import QUIET
 from benchmarks.runs import Job, Result, mean_se, percent, run_all
-from drivers.board_chip import MemristorBoard
+from drivers.chip.board_chip import MemristorBoard
+from drivers.chip.mock_chip import MockMemristorChip
 from drivers.emulators.board import serve, start
 from drivers.emulators.board_drill import NO_NOISE, drill
-from drivers.memristor_chip import MockMemristorChip
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.quantities import Array

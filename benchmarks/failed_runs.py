@@ -23,7 +23,7 @@ from data.reader import Reader
 from drivers.emulators import board
 from drivers.emulators.fault_modes import WireFault
 from drivers.emulators.latency import NONE
-from drivers.guardian import RECORD
+from drivers.safe.guardian import RECORD
 from pib_lab.control import Commands
 from pib_lab.errors import PibError
 from pib_lab.events import MadeSafe

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from drivers import board_protocol as said
-from drivers.board_frames import ANSWER, Frame, encode
+from drivers.board import protocol as said
+from drivers.board.frames import ANSWER, Frame, encode
+from drivers.chip.profiles import load_profile
 from drivers.emulators.bench_file import read_bench_file
 from drivers.emulators.board_faults import BoardEnd, FrameFaults
 from drivers.emulators.board_firmware import Firmware
@@ -23,7 +24,6 @@ from drivers.emulators.server import TcpServer
 from drivers.emulators.smu_2400 import Keithley2400 as Emulated2400
 from drivers.emulators.smu_2450 import Keithley2450 as Emulated2450
 from drivers.emulators.smu_2602b import Keithley2602B as Emulated2602B
-from drivers.profiles import load_profile
 from pib_lab.clocks import VirtualClock
 
 Feed = Callable[[bytes], None]

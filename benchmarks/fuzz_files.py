@@ -19,9 +19,9 @@ import protocols
 from benchmarks.fuzz_emulators import Feed, Make, always
 from data.passport import Passport
 from data.wear_ledger import FILE, WearLedger
-from drivers.guardian_process import _Guardian
-from drivers.safe_commands import SafeAction
-from drivers.safe_recipes import keithley_2400, keithley_2600
+from drivers.safe.commands import SafeAction
+from drivers.safe.guardian_process import _Guardian
+from drivers.safe.recipes import keithley_2400, keithley_2600
 from pib_lab.errors import PibError
 
 

@@ -9,19 +9,19 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from benchmarks.fuzz_emulators import Feed, matrix_707b, smu_2400
-from drivers import board_protocol as said
-from drivers.board_frames import FrameDecoder, decode, encode
-from drivers.board_vectors import Measure, ReadCells, Readings, Write, Written
+from drivers.board import protocol as said
+from drivers.board.frames import FrameDecoder, decode, encode
+from drivers.board.vectors import Measure, ReadCells, Readings, Write, Written
+from drivers.chip.limits import ElectricalLimits
 from drivers.device import FairLock
-from drivers.dialects import SCPI, TSP
 from drivers.emulators.instrument import EmulatedInstrument
-from drivers.limits import ElectricalLimits
-from drivers.line_transport import LineTransport, Timing
-from drivers.links import make_transport
-from drivers.message import MessageInstrument, number
-from drivers.safe_links import prepare_link
-from drivers.smu import OffState, Pulses, SourceMeasureUnit, Sweeps
-from drivers.switch_matrix import Keithley707B
+from drivers.safe.links import prepare_link
+from drivers.smu.interface import OffState, Pulses, SourceMeasureUnit, Sweeps
+from drivers.smu.switch_matrix import Keithley707B
+from drivers.wire.dialects import SCPI, TSP
+from drivers.wire.line_transport import LineTransport, Timing
+from drivers.wire.links import make_transport
+from drivers.wire.message import MessageInstrument, number
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import LinkError, PibError
 

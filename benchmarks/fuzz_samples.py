@@ -7,9 +7,9 @@ import json
 import numpy as np
 
 from benchmarks.fuzz_emulators import ROOT, ready_firmware
-from drivers import board_protocol as said
-from drivers.board_frames import Frame, encode
-from drivers.board_vectors import Measure, ReadCells, Write
+from drivers.board import protocol as said
+from drivers.board.frames import Frame, encode
+from drivers.board.vectors import Measure, ReadCells, Write
 from pib_lab.events import MadeSafe, Message
 from pib_lab.wire_format import encode as encode_event
 

@@ -13,12 +13,12 @@ from benchmarks import fuzz_ours as ours
 from benchmarks import fuzz_samples as like
 from benchmarks.fuzz_emulators import Make
 from data.wear_ledger import FILE
-from drivers import board_protocol as said
+from drivers.board import protocol as said
+from drivers.chip.profiles import load_profile
 from drivers.emulators.bench_file import read_bench_file
-from drivers.keithley_2400 import Keithley2400
-from drivers.keithley_2450 import Keithley2450
-from drivers.keithley_2600b import Keithley2600B
-from drivers.profiles import load_profile
+from drivers.smu.keithley_2400 import Keithley2400
+from drivers.smu.keithley_2450 import Keithley2450
+from drivers.smu.keithley_2600b import Keithley2600B
 from pib_lab.clocks import VirtualClock
 from pib_lab.experiment import parse_experiment
 from pib_lab.overrides import apply_overrides

@@ -21,7 +21,7 @@ from drivers.emulators import board
 from drivers.emulators.bench_file import BenchFile
 from drivers.emulators.emulate import Running, start_bench
 from drivers.emulators.latency import LIKE_REAL, Latency
-from drivers.guardian import RECORD
+from drivers.safe.guardian import RECORD
 from pib_lab.clocks import RealClock
 
 ROOT = Path(__file__).resolve().parents[1]

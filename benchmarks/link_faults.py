@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.failed_runs import failed_runs, table
-from drivers.board_link import BoardLink
-from drivers.board_ports import open_port
-from drivers.board_protocol import Window
-from drivers.crossbar_board import CrossbarBoard
-from drivers.dialects import SCPI, TSP, Dialect
+from drivers.board.crossbar_board import CrossbarBoard
+from drivers.board.link import BoardLink
+from drivers.board.ports import open_port
+from drivers.board.protocol import Window
+from drivers.chip.limits import ElectricalLimits
 from drivers.emulators import board
 from drivers.emulators.board_drill import NO_NOISE, drill
 from drivers.emulators.board_faults import KINDS
@@ -31,15 +31,15 @@ from drivers.emulators.server import PtyServer, TcpServer
 from drivers.emulators.smu_2400 import Keithley2400 as Emulated2400
 from drivers.emulators.smu_2450 import Keithley2450 as Emulated2450
 from drivers.emulators.smu_2602b import Keithley2602B as Emulated2602B
-from drivers.keithley_2400 import Keithley2400
-from drivers.keithley_2450 import Keithley2450
-from drivers.keithley_2600b import Keithley2600B
-from drivers.limits import ElectricalLimits
-from drivers.line_transport import MARGIN_S, LineTransport, Timing
-from drivers.links import make_transport
-from drivers.message import MessageInstrument
-from drivers.smu import SourceMeasureUnit
-from drivers.transport import Transport
+from drivers.smu.interface import SourceMeasureUnit
+from drivers.smu.keithley_2400 import Keithley2400
+from drivers.smu.keithley_2450 import Keithley2450
+from drivers.smu.keithley_2600b import Keithley2600B
+from drivers.wire.dialects import SCPI, TSP, Dialect
+from drivers.wire.line_transport import MARGIN_S, LineTransport, Timing
+from drivers.wire.links import make_transport
+from drivers.wire.message import MessageInstrument
+from drivers.wire.transport import Transport
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import DeviceError, LinkError
 

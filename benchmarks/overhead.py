@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 import pib_lab
-from drivers.memristor_chip import MockCrossbar
+from drivers.chip.mock_chip import MockCrossbar
 from pib_lab import evaluation as evaluation_module
 from pib_lab import learner as learner_module
 from pib_lab import teaching as teaching_module

@@ -20,9 +20,9 @@ from unittest import mock
 import numpy as np
 
 import pib_lab
-from drivers.board_frames import MAX_PAYLOAD
+from drivers.board.frames import MAX_PAYLOAD
+from drivers.chip.mock_chip import MockCrossbar
 from drivers.emulators.latency import LIKE_REAL
-from drivers.memristor_chip import MockCrossbar
 from pib_lab import checkpoints as checkpoints_module
 from pib_lab import pipeline as pipeline_module
 from pib_lab.training import Trainer

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import pib_lab
-from drivers.memristor_chip import MockMemristorChip
+from drivers.chip.mock_chip import MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.entropy import (

@@ -21,9 +21,9 @@ from data.procedure_record import PROTOCOL, ProcedureRecord, write_protocol, wri
 from data.wear_ledger import WearLedger, default_folder
 from drivers.bringup.catalogue import read_settings
 from drivers.bringup.job import Job
-from drivers.chip_probe import ChipProbe, OffersProbe
-from drivers.safe_commands import Guarded
-from drivers.safe_execution import carry_out_all
+from drivers.chip.probe import ChipProbe, OffersProbe
+from drivers.safe.commands import Guarded
+from drivers.safe.execution import carry_out_all
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock, Device, DeviceContext
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, PibError, RunFileError

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from drivers.guardian import Guardian
-from drivers.ownership import Claims
-from drivers.safe_commands import Guarded
-from drivers.safe_execution import carry_out_all
+from drivers.safe.commands import Guarded
+from drivers.safe.execution import carry_out_all
+from drivers.safe.guardian import Guardian
+from drivers.wire.ownership import Claims
 from pib_lab.assembly import make_units
 from pib_lab.device import Clock, Device, Guard
 from pib_lab.errors import DeviceError, PibError

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from drivers.board_chip import BoardCrossbar, MemristorBoard
-from drivers.board_frames import Frame
-from drivers.board_link import BoardLink
-from drivers.board_protocol import VERSION, Hello, Kind, Outputs, Window, encode_u8, encode_u16
-from drivers.crossbar_board import CrossbarBoard
+from drivers.board.crossbar_board import CrossbarBoard
+from drivers.board.frames import Frame
+from drivers.board.link import BoardLink
+from drivers.board.protocol import VERSION, Hello, Kind, Outputs, Window, encode_u8, encode_u16
+from drivers.chip.board_chip import BoardCrossbar, MemristorBoard
+from drivers.chip.limits import ElectricalLimits
+from drivers.chip.profiles import load_profile
 from drivers.emulators.board import start
 from drivers.emulators.board_faults import FrameFaults, Wire
 from drivers.emulators.board_firmware import Firmware
-from drivers.limits import ElectricalLimits
-from drivers.profiles import load_profile
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.quantities import Array

@@ -6,8 +6,8 @@ from typing import Any
 
 from drivers.bringup.catalogue import read_settings
 from drivers.bringup.job import Job
-from drivers.chip_probe import ChipProbe
-from drivers.memristor_chip import MockMemristorChip
+from drivers.chip.mock_chip import MockMemristorChip
+from drivers.chip.probe import ChipProbe
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext
 from pib_lab.findings import Check, Findings, Measured, Verdict

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from drivers.guardian import Guardian
-from drivers.memristor_chip import MockCrossbar, MockMemristorChip
-from drivers.safe_commands import SafeAction
-from drivers.safe_recipes import keithley_2400
+from drivers.chip.mock_chip import MockCrossbar, MockMemristorChip
+from drivers.safe.commands import SafeAction
+from drivers.safe.guardian import Guardian
+from drivers.safe.recipes import keithley_2400
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.quantities import Array, Counts, Mask
 from pib_lab.unit import CancelToken, Measurement, SafeReport

@@ -89,8 +89,8 @@ class Source:
 RUN = """
 import os, socket, sys, time
 from pathlib import Path
-from drivers.guardian import Guardian
-from drivers.safe_recipes import keithley_2400
+from drivers.safe.guardian import Guardian
+from drivers.safe.recipes import keithley_2400
 folder, port, heartbeat_s, then = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 guardian = Guardian(folder, heartbeat_s=heartbeat_s, busy_s=float(sys.argv[5])).start()
 guardian.register(keithley_2400("smu", f"TCPIP0::127.0.0.1::{port}::SOCKET"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from drivers.memristor_chip import MockCrossbar, MockMemristorChip
+from drivers.chip.mock_chip import MockCrossbar, MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.control import Commands
 from pib_lab.device import DeviceContext, UnitRequest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drivers.memristor_chip import MockCrossbar, MockMemristorChip
+from drivers.chip.mock_chip import MockCrossbar, MockMemristorChip
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.quantities import Array
 from pib_lab.unit import CancelToken

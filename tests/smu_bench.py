@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers.chip.profiles import load_profile
+from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 from drivers.device import FairLock
-from drivers.dialects import Dialect
 from drivers.emulators.bench import Bench, BenchOptions
 from drivers.emulators.circuit import Resistor
 from drivers.emulators.crosspoints import Crosspoint
@@ -18,8 +19,7 @@ from drivers.emulators.server import TcpServer
 from drivers.emulators.smu_2400 import Keithley2400 as Emulated2400
 from drivers.emulators.smu_2450 import Keithley2450 as Emulated2450
 from drivers.emulators.smu_2602b import Keithley2602B as Emulated2602B
-from drivers.profiles import load_profile
-from drivers.smu_matrix_chip import MemristorSmuMatrix
+from drivers.wire.dialects import Dialect
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import Clock, DeviceContext
 from pib_lab.errors import LinkError

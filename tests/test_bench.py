@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.chip.profiles import MemristorProfile, load_profile
 from drivers.emulators.bench import Bench, BenchOptions, single_cells
 from drivers.emulators.circuit import Drive, Mode
-from drivers.profiles import MemristorProfile, load_profile
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.bias_schemes import (
+from drivers.chip.bias_schemes import (
     Bus,
     Scheme,
     count_disturbs,

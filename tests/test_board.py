@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from board_bench import SESSION, Rig, Talk, VirtualBoard
 
-from drivers.board_frames import Frame, encode
-from drivers.board_link import BoardLink
-from drivers.board_protocol import (
+from drivers.board.frames import Frame, encode
+from drivers.board.link import BoardLink
+from drivers.board.protocol import (
     VERSION,
     BoardLimits,
     Hello,
@@ -25,9 +25,9 @@ from drivers.board_protocol import (
     encode_u8,
     encode_u16,
 )
-from drivers.board_vectors import Measure
+from drivers.board.vectors import Measure
+from drivers.chip.limits import ElectricalLimits
 from drivers.emulators.board_drill import drill
-from drivers.limits import ElectricalLimits
 from pib_lab.errors import DeviceError, LimitError, LinkError
 from pib_lab.unit import CancelToken
 

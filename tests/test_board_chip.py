@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from board_bench import Rig
 
-from drivers.board_chip import MemristorBoard
+from drivers.chip.board_chip import MemristorBoard
+from drivers.chip.mock_chip import MockMemristorChip
 from drivers.emulators.board import start
 from drivers.emulators.board_drill import NO_NOISE
-from drivers.memristor_chip import MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError, DeviceError, LinkError

@@ -12,8 +12,8 @@ from board_bench import SESSION, Talk, bare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.board_frames import MAX_PAYLOAD, Frame, FrameDecoder, crc16, decode, encode
-from drivers.board_protocol import (
+from drivers.board.frames import MAX_PAYLOAD, Frame, FrameDecoder, crc16, decode, encode
+from drivers.board.protocol import (
     BoardLimits,
     Hello,
     Identity,
@@ -27,7 +27,7 @@ from drivers.board_protocol import (
     decode_u8,
     decode_u16,
 )
-from drivers.board_vectors import Measure, ReadCells, Readings, Write, Written
+from drivers.board.vectors import Measure, ReadCells, Readings, Write, Written
 from drivers.emulators.board_faults import BoardEnd, FrameFaults
 
 U8, U16, U32 = st.integers(0, 255), st.integers(0, 65535), st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ from bringup_bench import bring_up, check_of
 
 from data.passport import Passport
 from data.wear_ledger import WearLedger
-from drivers.chip_probe import ChipProbe, SensesLines
+from drivers.chip.probe import ChipProbe, SensesLines
 from drivers.emulators.board import start
 from pib_lab.bring_up import BringUp
 from pib_lab.errors import LimitError

@@ -9,7 +9,7 @@ from bringup_bench import bring_up, check_of, failed, mock_probe
 from drivers.bringup.catalogue import read_settings
 from drivers.bringup.form_cells import Outcome
 from drivers.bringup.job import Job, sample_cells
-from drivers.chip_probe import Pulse, PulsesCells
+from drivers.chip.probe import Pulse, PulsesCells
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.findings import Progress, Verdict

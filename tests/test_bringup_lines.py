@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bringup_bench import bring_up, check_of, failed, mock_probe
 
-from drivers.chip_probe import SensesLines
+from drivers.chip.probe import SensesLines
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.findings import Verdict

@@ -10,7 +10,7 @@ import pytest
 from bringup_bench import bring_up, check_of, failed
 from smu_bench import Station
 
-from drivers.chip_probe import ChipProbe, SweepsCells
+from drivers.chip.probe import ChipProbe, SweepsCells
 from drivers.emulators.crosspoints import Crosspoint
 from pib_lab.errors import LimitError
 from pib_lab.findings import Verdict

@@ -8,8 +8,8 @@ import time
 import pytest
 from cli_tools import call
 
-import drivers.discovery
-from drivers.discovery import Found, Survey, survey
+import drivers.wire.discovery
+from drivers.wire.discovery import Found, Survey, survey
 
 
 def _fails() -> list[Found]:
@@ -41,10 +41,10 @@ def test_a_search_that_hangs_is_left_behind() -> None:
 def test_the_command_lists_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses to write into a protocol, and problems as warnings."""
     result = Survey((Found("GPIB0::24::INSTR", "VISA", ""),), ("serial: no such bus",))
-    monkeypatch.setattr(drivers.discovery, "discover", lambda: result)
+    monkeypatch.setattr(drivers.wire.discovery, "discover", lambda: result)
     listed = call("list", "instruments")
     assert listed.exit_code == 0
     assert "GPIB0::24::INSTR" in listed.stdout
     assert "serial: no such bus" in listed.stderr
-    monkeypatch.setattr(drivers.discovery, "discover", lambda: Survey((), ()))
+    monkeypatch.setattr(drivers.wire.discovery, "discover", lambda: Survey((), ()))
     assert "no instruments" in call("list", "instruments").stdout

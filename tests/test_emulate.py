@@ -16,14 +16,14 @@ import pytest
 from emulator_bench import LineClient
 from typer.testing import CliRunner
 
-from drivers.dialects import TSP
+from drivers.chip.limits import ElectricalLimits
 from drivers.emulators.bench_file import read_bench_file
 from drivers.emulators.emulate import Running, start_bench, start_one
 from drivers.emulators.latency import LIKE_REAL, NONE
-from drivers.keithley_2600b import Keithley2600B
-from drivers.limits import ElectricalLimits
-from drivers.links import make_transport
-from drivers.switch_matrix import Keithley707B
+from drivers.smu.keithley_2600b import Keithley2600B
+from drivers.smu.switch_matrix import Keithley707B
+from drivers.wire.dialects import TSP
+from drivers.wire.links import make_transport
 from pib_lab.cli import app
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError

@@ -11,7 +11,7 @@ import pytest
 
 import pib_lab
 from data.reader import Reader
-from drivers.memristor_chip import MockCrossbar
+from drivers.chip.mock_chip import MockCrossbar
 from pib_lab.control import Commands
 from pib_lab.errors import DeviceError, LimitError, LinkError, ResponseError, RunFileError
 from pib_lab.events import BatchRejected, MadeSafe, RunFinished

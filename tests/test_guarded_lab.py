@@ -14,7 +14,7 @@ from guardian_bench import Source
 import pib_lab
 import pib_lab.lab
 from data.reader import Reader
-from drivers.guardian import RECORD, Guardian
+from drivers.safe.guardian import RECORD, Guardian
 from pib_lab.errors import DeviceError
 from pib_lab.events import Message
 from pib_lab.lab import Lab

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from guardian_bench import ROOT, GuardedRun, Source
 
-from drivers.guardian import RECORD, Guardian
-from drivers.safe_commands import SafeAction
-from drivers.safe_recipes import keithley_707, keithley_2400, keithley_2450, keithley_2600
+from drivers.safe.commands import SafeAction
+from drivers.safe.guardian import RECORD, Guardian
+from drivers.safe.recipes import keithley_707, keithley_2400, keithley_2450, keithley_2600
 from pib_lab.errors import DeviceError
 
 
@@ -116,7 +116,7 @@ def test_a_guardian_that_stood_still_itself_blames_nobody(tmp_path: Path) -> Non
 def test_the_guardian_starts_without_heavy_libraries() -> None:
     """It imports no numpy, torch, h5py or pydantic, not even to switch a board off."""
     program = (
-        "import sys, drivers.guardian_process, drivers.safe_board\n"
+        "import sys, drivers.safe.guardian_process, drivers.safe.board\n"
         "sys.exit(' '.join({'numpy', 'torch', 'h5py', 'pydantic', 'pyvisa'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from memristor_bench import MIDDLE, Rig, StillClock
 
-from drivers.memristor_chip import MockMemristorChip
+from drivers.chip.mock_chip import MockMemristorChip
 from drivers.mock.link import OUTPUTS
 from pib_lab.capabilities import (
     Compensates,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from memristor_bench import MIDDLE, Rig
 
+from drivers.chip.profiles import load_profile
 from drivers.mock.noise import Telegraph, gaussian
-from drivers.profiles import load_profile
 from pib_lab.fault_kinds import FaultKind
 
 NO_NOISE = {"read_noise": 0.0, "faulty_cells": 0.0}
@@ -230,7 +230,7 @@ def test_lifetimes_are_log_normal() -> None:
 
 def test_every_profile_states_a_source_for_each_number() -> None:
     """Profiles load, and every key of the model has a source text."""
-    from drivers.profiles import MemristorProfile, profile_names, profile_sources
+    from drivers.chip.profiles import MemristorProfile, profile_names, profile_sources
 
     assert {"ideal", "gong-2018-reram-es", "wan-2022", "li-2018", "chip-b"} <= set(profile_names())
     for name in profile_names():

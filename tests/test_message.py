@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from link_bench import Act, LineServer, echo
 
-from drivers.dialects import SCPI, TSP, Dialect
-from drivers.line_transport import LineTransport, Timing
-from drivers.links import make_transport
-from drivers.message import MAX_ERRORS, Identity, MessageInstrument, number
+from drivers.wire.dialects import SCPI, TSP, Dialect
+from drivers.wire.line_transport import LineTransport, Timing
+from drivers.wire.links import make_transport
+from drivers.wire.message import MAX_ERRORS, Identity, MessageInstrument, number
 from pib_lab.errors import DeviceError, LinkError
 
 IDENTITY = "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1234567,C30"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from drivers.dialects import SCPI, TSP, Dialect
 from drivers.emulators.circuit import Resistor
 from drivers.emulators.fault_modes import WireFault
 from drivers.emulators.instrument import EmulatedInstrument
@@ -15,9 +14,10 @@ from drivers.emulators.server import PtyServer, TcpServer
 from drivers.emulators.smu_2400 import Keithley2400
 from drivers.emulators.smu_2450 import Keithley2450
 from drivers.emulators.smu_2602b import Keithley2602B
-from drivers.line_transport import Timing
-from drivers.links import make_transport
-from drivers.message import MessageInstrument
+from drivers.wire.dialects import SCPI, TSP, Dialect
+from drivers.wire.line_transport import Timing
+from drivers.wire.links import make_transport
+from drivers.wire.message import MessageInstrument
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import DeviceError, LinkError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from drivers.ownership import Claims
+from drivers.wire.ownership import Claims
 from pib_lab.errors import DeviceError
 
 ADDRESS = f"TCPIP::192.0.2.1::{os.getpid()}::SOCKET"

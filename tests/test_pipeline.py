@@ -14,7 +14,7 @@ from test_resume import PROTOCOL
 
 import pib_lab
 from data.reader import Reader
-from drivers.memristor_chip import MockCrossbar
+from drivers.chip.mock_chip import MockCrossbar
 from pib_lab.baselines import Backpropagation, stale_transfer
 from pib_lab.control import Commands, Verb
 from pib_lab.errors import ConfigurationError

@@ -13,7 +13,7 @@ from test_passport import record
 
 from data.procedure_record import write_record
 from data.profile_fit import ProfileFit, fit_record, fit_response
-from drivers.profiles import load_profile, profile_sources
+from drivers.chip.profiles import load_profile, profile_sources
 from pib_lab.errors import ConfigurationError
 from pib_lab.findings import Findings
 

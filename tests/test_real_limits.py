@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import pib_lab
-from drivers.limits import GATE_MAX_V
-from drivers.profiles import load_profile, load_real_profile
+from drivers.chip.limits import GATE_MAX_V
+from drivers.chip.profiles import load_profile, load_real_profile
 from pib_lab.errors import ConfigurationError, LimitError
 
 

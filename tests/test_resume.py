@@ -16,7 +16,7 @@ import pytest
 
 import pib_lab
 from data.reader import Reader
-from drivers.memristor_chip import MockCrossbar
+from drivers.chip.mock_chip import MockCrossbar
 from pib_lab.bus import View
 from pib_lab.control import Commands
 from pib_lab.errors import ConfigurationError, RunFileError

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from drivers import safe_links
-from drivers.board_chip import MemristorBoard
-from drivers.board_protocol import Outputs
+from drivers.board.protocol import Outputs
+from drivers.chip.board_chip import MemristorBoard
 from drivers.emulators import board
 from drivers.emulators.emulate import Running, start_one
 from drivers.emulators.fault_modes import WireFault
 from drivers.emulators.latency import NONE
-from drivers.safe_commands import SafeAction
-from drivers.safe_execution import carry_out, carry_out_all
-from drivers.safe_recipes import crossbar_board, keithley_707, keithley_2400, keithley_2450, keithley_2600
-from drivers.serial_transport import parse_serial
+from drivers.safe import links as safe_links
+from drivers.safe.commands import SafeAction
+from drivers.safe.execution import carry_out, carry_out_all
+from drivers.safe.recipes import crossbar_board, keithley_707, keithley_2400, keithley_2450, keithley_2600
+from drivers.wire.serial_transport import parse_serial
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from smu_bench import DirectTransport, ScriptedInstrument, smu_2400, smu_2450, smu_2602b
 
+from drivers.chip.limits import ElectricalLimits
 from drivers.emulators.server import TcpServer
-from drivers.keithley_2400 import Keithley2400
-from drivers.keithley_2450 import Keithley2450
-from drivers.keithley_2600b import Keithley2600B
-from drivers.limits import ElectricalLimits
-from drivers.links import make_transport
-from drivers.smu import Compliance, OffState, ProtectsVoltage, Pulses, Sweeps
+from drivers.smu.interface import Compliance, OffState, ProtectsVoltage, Pulses, Sweeps
+from drivers.smu.keithley_2400 import Keithley2400
+from drivers.smu.keithley_2450 import Keithley2450
+from drivers.smu.keithley_2600b import Keithley2600B
+from drivers.wire.links import make_transport
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, DeviceError, LimitError, LinkError
 

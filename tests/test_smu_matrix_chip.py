@@ -11,14 +11,14 @@ from smu_bench import EASY, Station
 
 import pib_lab
 from data.datasets import load
-from drivers.bias_schemes import Bus
+from drivers.chip.bias_schemes import Bus
+from drivers.chip.limits import ElectricalLimits
+from drivers.chip.mock_chip import LINK_OPTIONS
+from drivers.chip.profiles import load_profile
+from drivers.chip.smu_matrix_chip import MemristorSmuMatrix, SmuMatrixUnit
+from drivers.chip.smu_matrix_options import ChipOptions, WriteOptions
+from drivers.chip.smu_matrix_writing import PulseLadder
 from drivers.emulators.bench_file import read_bench_file
-from drivers.limits import ElectricalLimits
-from drivers.memristor_chip import LINK_OPTIONS
-from drivers.profiles import load_profile
-from drivers.smu_matrix_chip import MemristorSmuMatrix, SmuMatrixUnit
-from drivers.smu_matrix_options import ChipOptions, WriteOptions
-from drivers.smu_matrix_writing import PulseLadder
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitError

@@ -13,9 +13,9 @@ from drivers.emulators.crosspoints import Crosspoint
 from drivers.emulators.latency import LIKE_REAL, NONE, Latency
 from drivers.emulators.matrix_707b import Keithley707B as EmulatedMatrix
 from drivers.emulators.server import TcpServer
-from drivers.links import make_transport
-from drivers.message import TSP
-from drivers.switch_matrix import Keithley707B, crosspoint
+from drivers.smu.switch_matrix import Keithley707B, crosspoint
+from drivers.wire.links import make_transport
+from drivers.wire.message import TSP
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, DeviceError, LimitError
 

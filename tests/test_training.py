@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from learning_bench import Linear, Log, Wrapped, network, started, states, trainer
 
-from drivers.memristor_chip import MockCrossbar
+from drivers.chip.mock_chip import MockCrossbar
 from pib_lab.baselines import Backpropagation, exact_transfer, stale_transfer
 from pib_lab.control import Commands
 from pib_lab.errors import ConfigurationError, DeviceError, ResponseError, RunFileError

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from link_bench import FAULTS, Act, Faulty, LineServer, PtyServer, Responder, echo
 
-from drivers.dialects import SCPI
-from drivers.line_transport import LineTransport, Timing
-from drivers.links import make_transport
-from drivers.traffic import TrafficLog
-from drivers.transport import Transport
+from drivers.wire.dialects import SCPI
+from drivers.wire.line_transport import LineTransport, Timing
+from drivers.wire.links import make_transport
+from drivers.wire.traffic import TrafficLog
+from drivers.wire.transport import Transport
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, DeviceError, LinkError
 

@@ -10,9 +10,9 @@ import pytest
 from hislip_bench import HislipServer
 from link_bench import Faulty
 
-from drivers.dialects import SCPI
-from drivers.line_transport import LineTransport, Timing
-from drivers.visa_transport import VisaTransport, VisaWire
+from drivers.wire.dialects import SCPI
+from drivers.wire.line_transport import LineTransport, Timing
+from drivers.wire.visa_transport import VisaTransport, VisaWire
 from pib_lab.errors import ConfigurationError, LinkError
 
 TIMING = Timing(timeout_s=0.15, recover_s=0.6, retries=1)

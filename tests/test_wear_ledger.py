@@ -19,8 +19,8 @@ from guardian_bench import ROOT, Source
 import pib_lab
 import pib_lab.lab
 from data.wear_ledger import FILE, WearLedger
+from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 from drivers.emulators import board
-from drivers.smu_matrix_chip import MemristorSmuMatrix
 from pib_lab.capabilities import UnitCosts
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest

@@ -23,8 +23,8 @@ from drivers.emulators.server import TcpServer
 from drivers.emulators.smu_2400 import Keithley2400
 from drivers.emulators.smu_2450 import Keithley2450
 from drivers.emulators.smu_2602b import Keithley2602B
-from drivers.line_transport import LineTransport, _State
-from drivers.socket_wire import SocketWire
+from drivers.wire.line_transport import LineTransport, _State
+from drivers.wire.socket_wire import SocketWire
 from pib_lab.clocks import VirtualClock
 
 SERIAL_2400, TSP_2602B = FAMILIES[2:]

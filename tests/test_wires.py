@@ -6,8 +6,8 @@ import nodal
 import numpy as np
 import pytest
 
+from drivers.chip.profiles import load_profile
 from drivers.mock.wires import cell_attenuation
-from drivers.profiles import load_profile
 from pib_lab.quantities import Array
 
 ROWS, COLUMNS = 128, 64

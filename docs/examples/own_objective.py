@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from drivers.memristor_chip import MockMemristorChip
+from drivers.chip.mock_chip import MockMemristorChip
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.entropy import input_gram, label_gram, standardise

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import sys
 
-from drivers.dialects import SCPI, TSP
-from drivers.keithley_2400 import Keithley2400
-from drivers.keithley_2450 import Keithley2450
-from drivers.keithley_2600b import Keithley2600B
-from drivers.limits import ElectricalLimits
-from drivers.links import make_transport
-from drivers.smu import OffState, Reading, SourceMeasureUnit
+from drivers.chip.limits import ElectricalLimits
+from drivers.smu.interface import OffState, Reading, SourceMeasureUnit
+from drivers.smu.keithley_2400 import Keithley2400
+from drivers.smu.keithley_2450 import Keithley2450
+from drivers.smu.keithley_2600b import Keithley2600B
+from drivers.wire.dialects import SCPI, TSP
+from drivers.wire.links import make_transport
 from pib_lab.clocks import RealClock
 from pib_lab.device import Clock
 

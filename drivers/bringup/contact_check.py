@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drivers.bringup.job import Job, completed
-from drivers.chip_probe import Line, LineKind, LineReading, SensesLines
+from drivers.chip.probe import Line, LineKind, LineReading, SensesLines
 from pib_lab.findings import Check, Findings, Measured, judged, not_tested, some
 from pib_lab.procedure import Amperes, Settings, Siemens, Volts
 

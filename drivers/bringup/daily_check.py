@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.bringup.job import Job, completed, sample_cells
-from drivers.chip_probe import MeasuresVectors, ReadsOffset, ReadsReferences, ReadsTemperature
+from drivers.chip.probe import MeasuresVectors, ReadsOffset, ReadsReferences, ReadsTemperature
 from pib_lab.findings import Check, Findings, Measured, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Kelvin, Settings
 from pib_lab.quantities import Array64

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 
 from drivers.bringup.job import Cell, Job, completed
-from drivers.chip_probe import ChipProbe, Pulse, PulsesCells
+from drivers.chip.probe import ChipProbe, Pulse, PulsesCells
 from pib_lab.errors import ConfigurationError
 from pib_lab.findings import Check, Findings, Measured, cell_name, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Seconds, Settings, Siemens, Volts

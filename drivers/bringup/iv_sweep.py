@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.bringup.job import Job, completed, sample_cells
-from drivers.chip_probe import SweepsCells
+from drivers.chip.probe import SweepsCells
 from pib_lab.findings import Findings, cell_name, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Settings, Volts
 from pib_lab.quantities import Array64

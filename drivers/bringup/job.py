@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from drivers.chip_probe import ChipProbe
+from drivers.chip.probe import ChipProbe
 from pib_lab.findings import Check, Measured, Progress, Publish, judged
 from pib_lab.unit import CancelToken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.bringup.job import Cell, Job, completed, sample_cells
-from drivers.chip_probe import ChipProbe, Pulse, PulsesCells
+from drivers.chip.probe import ChipProbe, Pulse, PulsesCells
 from pib_lab.findings import Findings, cell_name, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Seconds, Settings, Volts
 from pib_lab.quantities import Array64

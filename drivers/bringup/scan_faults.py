@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.bringup.job import Job
-from drivers.chip_probe import ScansFaults
+from drivers.chip.probe import ScansFaults
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.faults import can_scan, scan
 from pib_lab.findings import Findings, Measured, Progress, judged, not_tested, some

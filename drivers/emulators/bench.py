@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from drivers.chip.profiles import MemristorProfile
 from drivers.emulators.bench_circuit import LEAK_SIEMENS, Curve, Network, Solution, solve
 from drivers.emulators.circuit import Drive, Mode, Operating
 from drivers.emulators.switching import Switching
 from drivers.mock.memristor import Cells
 from drivers.mock.noise import Telegraph
-from drivers.profiles import MemristorProfile
 from pib_lab.device import Clock
 from pib_lab.errors import ConfigurationError
 from pib_lab.quantities import Array64

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from drivers.board_protocol import OUTPUT_NAMES, Outputs
+from drivers.board.protocol import OUTPUT_NAMES, Outputs
+from drivers.chip.profiles import load_profile
 from drivers.emulators.board_faults import KINDS, BoardEnd, FrameFaults
 from drivers.emulators.board_firmware import Firmware
 from drivers.emulators.latency import LIKE_REAL, NONE, Latency
-from drivers.profiles import load_profile
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock
 

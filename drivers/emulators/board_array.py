@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.chip.profiles import MemristorProfile
 from drivers.mock.crossbar import CrossbarPhysics
 from drivers.mock.programming import Write, open_loop, raw_pulses, write_verify
-from drivers.profiles import MemristorProfile
 from pib_lab.device import Clock
 from pib_lab.quantities import Array, Codes, Mask
 

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from drivers.board_link import BoardLink
-from drivers.board_protocol import Window
-from drivers.board_vectors import Integers
-from drivers.crossbar_board import CrossbarBoard
+from drivers.board.crossbar_board import CrossbarBoard
+from drivers.board.link import BoardLink
+from drivers.board.protocol import Window
+from drivers.board.vectors import Integers
+from drivers.chip.limits import ElectricalLimits
+from drivers.chip.profiles import load_profile
 from drivers.emulators.board_faults import KINDS, FrameFaults, Wire
 from drivers.emulators.board_firmware import Firmware
-from drivers.limits import ElectricalLimits
-from drivers.profiles import load_profile
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import DeviceError, LinkError
 

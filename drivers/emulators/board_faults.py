@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers.board_frames import FrameDecoder, encode
+from drivers.board.frames import FrameDecoder, encode
 from drivers.emulators.board_firmware import Firmware
 from pib_lab.device import Clock
 from pib_lab.errors import LinkError

@@ -10,8 +10,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import astuple
 
-from drivers.board_frames import ANSWER, MAX_PAYLOAD, Frame
-from drivers.board_protocol import (
+from drivers.board.frames import ANSWER, MAX_PAYLOAD, Frame
+from drivers.board.protocol import (
     MAX_DEADMAN_MS,
     VERIFIED,
     VERSION,
@@ -29,9 +29,9 @@ from drivers.board_protocol import (
     encode_u16,
     outputs_of,
 )
+from drivers.chip.profiles import MemristorProfile
 from drivers.emulators.board_operations import MAX_REQUEST_MS, Operations, Refused
 from drivers.emulators.latency import NONE, Latency
-from drivers.profiles import MemristorProfile
 from pib_lab.device import Clock
 
 _KEPT_ANSWERS = 4

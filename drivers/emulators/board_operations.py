@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from drivers.board_frames import MAX_PAYLOAD
-from drivers.board_protocol import (
+from drivers.board.frames import MAX_PAYLOAD
+from drivers.board.protocol import (
     BoardLimits,
     Kind,
     Pulse,
@@ -21,10 +21,10 @@ from drivers.board_protocol import (
     decode_u16,
     encode_u16,
 )
-from drivers.board_vectors import Integers, Measure, ReadCells, Readings, Write, Written, code_type
+from drivers.board.vectors import Integers, Measure, ReadCells, Readings, Write, Written, code_type
+from drivers.chip.profiles import MemristorProfile
 from drivers.emulators.board_array import ChipArray
 from drivers.mock.frontend import range_series
-from drivers.profiles import MemristorProfile
 from pib_lab.device import Clock
 from pib_lab.quantities import Array, Mask
 

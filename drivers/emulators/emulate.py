@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from drivers.chip.profiles import load_profile
 from drivers.emulators.bench import Bench, BenchOptions, single_cells
 from drivers.emulators.bench_file import PORTS, BenchFile
 from drivers.emulators.circuit import Port
@@ -19,7 +20,6 @@ from drivers.emulators.server import PtyServer, Server, TcpServer
 from drivers.emulators.smu_2400 import Keithley2400
 from drivers.emulators.smu_2450 import Keithley2450
 from drivers.emulators.smu_2602b import Keithley2602B
-from drivers.profiles import load_profile
 from pib_lab.clocks import RealClock
 from pib_lab.device import Clock
 

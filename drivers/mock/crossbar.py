@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from drivers.chip.profiles import MemristorProfile
 from drivers.mock.frontend import digitise, quantise_drive
 from drivers.mock.memristor import Cells, Index
 from drivers.mock.noise import Telegraph, gaussian
 from drivers.mock.wires import cell_attenuation
-from drivers.profiles import MemristorProfile
 from pib_lab.quantities import Array, Mask
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drivers.chip.profiles import MemristorProfile
 from drivers.mock.noise import gaussian
-from drivers.profiles import MemristorProfile
 from pib_lab.errors import ConfigurationError
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.quantities import Array, Array64, Codes, Counts

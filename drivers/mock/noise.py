@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from drivers.profiles import MemristorProfile
+from drivers.chip.profiles import MemristorProfile
 from pib_lab.quantities import Array
 
 CLASSES = 5

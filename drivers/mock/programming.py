@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drivers.chip.profiles import MemristorProfile
 from drivers.mock.frontend import digitise
 from drivers.mock.memristor import Cells, Index
 from drivers.mock.noise import Telegraph, gaussian
-from drivers.profiles import MemristorProfile
 from pib_lab.quantities import Array, Counts, Mask
 
 

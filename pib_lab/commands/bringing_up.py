@@ -219,7 +219,7 @@ def fit(
     from data.procedure_record import read_record
     from data.profile_file import fitted_entries, write_profile
     from data.profile_fit import fit_record
-    from drivers.profiles import load_profile, read_entries
+    from drivers.chip.profiles import load_profile, read_entries
     from pib_lab.commands.tables import make_console, table
 
     entries = {key: (entry.value, entry.source) for key, entry in read_entries(base).items()}

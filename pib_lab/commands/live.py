@@ -14,7 +14,7 @@ from pib_lab.commands.recorded import RunFolder
 from pib_lab.errors import DeviceError, LinkError, RunFileError
 
 GUARDIAN_RECORD = "guardian.jsonl"
-"""`drivers.guardian.RECORD`, without importing drivers for every command."""
+"""`drivers.safe.guardian.RECORD`, without importing drivers for every command."""
 
 if TYPE_CHECKING:
     from pib_lab.bring_up import BringUp

@@ -80,7 +80,7 @@ def _drivers() -> list[tuple[str, str]]:
 
 
 def _instruments() -> list[tuple[str, str, str]]:
-    from drivers import discovery
+    from drivers.wire import discovery
 
     survey = discovery.discover()
     for problem in survey.problems:

@@ -1,0 +1,1 @@
+"""The serial crossbar board: frames, messages, link and driver."""

@@ -1,0 +1,342 @@
+"""Source-measure units, a switch matrix and a memristor array as one instrument: sense columns, pulse one cell.
+
+No relay moves unless every source stands at a level of zero that was read back. Lines that are not used are on ground,
+none floats while anything is driven.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from drivers.chip.bias_schemes import Bus, Scheme, Selection, select, stages
+from drivers.chip.limits import ElectricalLimits
+from drivers.chip.smu_matrix_options import ChipOptions, SourceOptions
+from drivers.smu.interface import OffState, Pulses, Reading, SourceMeasureUnit, Sweeps
+from drivers.smu.keithley_2400 import Keithley2400
+from drivers.smu.keithley_2450 import Keithley2450
+from drivers.smu.keithley_2600b import Keithley2600B
+from drivers.smu.switch_matrix import Keithley707B
+from drivers.wire.dialects import SCPI, TSP, Dialect
+from drivers.wire.links import make_transport
+from drivers.wire.transport import Transport
+from pib_lab.device import DeviceContext
+from pib_lab.errors import DeviceError, LinkError, PibError
+
+Connect = Callable[[str, Dialect], Transport]
+
+RAMP_STEP_V = 0.25
+GATE_LIMIT_A = 10e-6
+"""A gate that draws more leaks."""
+_HELD = 0.02  # of the read voltage: how far the drive may stand from where it should
+
+
+def connect_by_address(address: str, dialect: Dialect) -> Transport:
+    """The transport of a protocol's address."""
+    return make_transport(address, marker=dialect.marker)
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """Currents out of the two columns of a pair, in amperes.
+
+    clipped: not sound, at the limit that clipped; starved: the drive did not hold its voltage, as far as it was looked
+    at, so that both currents are too low.
+    """
+
+    plus_a: float
+    minus_a: float
+    plus_clipped: bool
+    minus_clipped: bool
+    starved: bool
+
+
+class SmuMatrixRig:
+    """Links, instruments and their wiring. `limits` are the chip's; the gate has a voltage limit of its own in them."""
+
+    def __init__(
+        self,
+        options: ChipOptions,
+        limits: ElectricalLimits,
+        sense_range_a: float,
+        context: DeviceContext,
+        connect: Connect,
+    ) -> None:
+        self._options, self._limits, self._sense_range_a = options, limits, sense_range_a
+        self._context = context
+        self._leaving = False
+        self._transports: dict[str, Transport] = {}
+        self._sources: dict[Bus, SourceMeasureUnit] = {}
+        for bus, source in options.sources.items():
+            self._sources[bus] = self._make(bus, source, connect)
+        self._matrix_link = self._link(options.matrix.address, TSP, connect)
+        self._matrix = Keithley707B(
+            self._matrix_link, context.clock, self._assert_quiet, options.matrix.settle_s, f"{context.name}.matrix"
+        )
+        self._quiet: set[Bus] = set()
+        """Sources whose level of zero was read back, or whose output was read back off."""
+        self._held_v: dict[Bus, float] = {}
+        """Where each source was put last, as far as nothing has failed since."""
+        self._drive_limit_a = limits.current_a
+        self._pulse_limit_a = min(limits.current_a, options.write.compliance_a or math.inf)
+
+    def _link(self, address: str, dialect: Dialect, connect: Connect) -> Transport:
+        if address not in self._transports:
+            self._transports[address] = connect(address, dialect)
+        return self._transports[address]
+
+    def _make(self, bus: Bus, source: SourceOptions, connect: Connect) -> SourceMeasureUnit:
+        name, clock = f"{self._context.name}.sources.{bus}", self._context.clock
+        limits = self._limits
+        if bus is Bus.GATE:
+            limits = ElectricalLimits(limits.gate_v, GATE_LIMIT_A)
+        if source.model == "keithley-2600b":
+            return Keithley2600B(self._link(source.address, TSP, connect), limits, clock, source.channel, name)
+        transport = self._link(source.address, SCPI, connect)
+        return (Keithley2400 if source.model == "keithley-2400" else Keithley2450)(transport, limits, clock, name)
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Connect, check who answers, outputs off, relays open, everything set up; nothing is switched on.
+
+        Raises LinkError, DeviceError; then nothing stays connected.
+        """
+        try:
+            for transport in self._transports.values():
+                transport.open()
+            self._quiet, self._drive_limit_a = set(), self._limits.current_a
+            self._held_v.clear()
+            for bus, smu in self._sources.items():
+                smu.prepare()
+                self._set_up(bus, smu)
+            self._matrix.prepare()
+            self._matrix.forbid(self._forbidden())
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _set_up(self, bus: Bus, smu: SourceMeasureUnit) -> None:
+        smu.set_off_state(OffState(self._options.off_state))
+        if bus in (Bus.PLUS, Bus.MINUS):
+            smu.source_voltage(
+                self._limits.current_a, level_range_v=self._options.write.start_v, measure_range_a=self._sense_range_a
+            )
+        elif bus is Bus.GATE:
+            smu.source_voltage(GATE_LIMIT_A, level_range_v=self._limits.gate_v)
+        else:
+            smu.source_voltage(self._limits.current_a, level_range_v=self._limits.voltage_v)
+        smu.set_integration(self._options.nplc)
+
+    def _forbidden(self) -> list[str]:
+        """A gate never gets a drive, a row or column never gets the gate's source, a row is never sensed."""
+        o, points = self._options, []
+        for bus in self._sources:
+            lines = range(o.rows)
+            if bus in (Bus.GATE, Bus.PLUS, Bus.MINUS):
+                points += [o.row_point(bus, line) for line in lines]
+            if bus is Bus.GATE:
+                points += [o.column_point(bus, line) for line in range(o.columns)]
+            elif o.scheme is Scheme.TRANSISTOR:
+                points += [o.gate_point(bus, line) for line in lines]
+        return points
+
+    def close(self) -> None:
+        """Make safe as far as the links allow, then disconnect. Never raises."""
+        self.make_safe()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+
+    # Making safe
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all that can be on."""
+        return (*(str(bus) for bus in self._sources), "matrix")
+
+    def make_safe(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """Ramp to zero, outputs off and read back, gate last, then open the matrix onto its bleeds and read that back.
+
+        Returns the outputs confirmed off, those not confirmed, and why. Never raises. The matrix opens also when a
+        source does not answer: a worn relay is better than a chip that stays connected to it.
+        """
+        confirmed: list[str] = []
+        problems: dict[str, str] = {}
+        self._held_v.clear()
+        order = sorted(self._sources, key=lambda bus: (bus is Bus.GATE, bus is not Bus.DRIVE))
+        for bus in order:
+            smu, transport = self._sources[bus], self._transports[self._options.sources[bus].address]
+            _settle(str(bus), lambda smu=smu: _off(smu), transport, confirmed, problems)  # type: ignore[misc]
+        self._leaving = True
+        try:
+            _settle("matrix", self._matrix.open_all, self._matrix_link, confirmed, problems)
+        finally:
+            self._leaving = False
+        self._quiet = {bus for bus in self._sources if str(bus) in confirmed}
+        return tuple(confirmed), tuple(problems), "; ".join(problems.values())
+
+    def _assert_quiet(self) -> None:
+        """The matrix's guard."""
+        loud = [bus for bus, smu in self._sources.items() if smu.on and bus not in self._quiet]
+        if loud and not self._leaving:
+            raise DeviceError(
+                f"{self._context.name}: {', '.join(loud)} has not been read back at zero: no relay moves under current"
+            )
+
+    def calm(self) -> None:
+        """All sources to zero, read back: drive first, gate last. Raises LinkError, DeviceError."""
+        self._held_v.clear()
+        for bus in sorted(self._sources, key=lambda bus: (bus is Bus.GATE, bus is not Bus.DRIVE)):
+            if self._sources[bus].on and bus not in self._quiet:
+                self._to(bus, 0.0)
+
+    # Driving
+
+    def energise(self) -> None:
+        """Outputs on, at zero. Raises DeviceError when nobody guards them."""
+        for bus, smu in self._sources.items():
+            if not smu.on:
+                self._context.require_guard()
+                self._quiet.discard(bus)
+                if smu.level() != 0.0:
+                    smu.set_level(0.0)
+                smu.switch(True)
+                self._to(bus, 0.0)
+
+    def _to(self, bus: Bus, level_v: float) -> None:
+        """Ramp a source; a level of zero is read back, and only then do relays move."""
+        smu = self._sources[bus]
+        held_v = self._held_v.pop(bus, math.inf)
+        self._quiet.discard(bus)
+        if abs(level_v - held_v) <= RAMP_STEP_V:  # one step from where it was put last
+            smu.set_level(level_v)
+        else:
+            smu.ramp_to(level_v, RAMP_STEP_V)
+        self._held_v[bus] = level_v
+        if level_v == 0.0:
+            if abs(smu.level()) > 1e-9:
+                raise DeviceError(f"{smu.name}: was set to zero and reads back as {smu.level():g} V; call make_safe()")
+            self._quiet.add(bus)
+
+    @contextmanager
+    def _levels(self, levels: Sequence[tuple[Bus, float]]) -> Iterator[None]:
+        """Raise sources in order within a `with` block, and lower them in reverse, whatever happened in it."""
+        before: list[tuple[Bus, float]] = []
+        now: dict[Bus, float] = {}
+        try:
+            for bus, level_v in levels:
+                before.append((bus, now.get(bus, 0.0)))
+                self._to(bus, level_v)
+                now[bus] = level_v
+            yield
+        except BaseException:
+            with suppress(PibError):  # the first problem is the one to report; make_safe tells what stayed on
+                self.calm()
+            raise
+        for bus, level_v in reversed(before):
+            self._to(bus, level_v)
+
+    def sense(
+        self, driven: Iterable[int], plus: int, minus: int, rows: Sequence[int], voltage_v: float, check: bool = True
+    ) -> Sensed:
+        """Currents of two columns at 0 V, with the rows `driven` at `voltage_v` and all other lines on ground.
+
+        rows: those whose cells take part; their gates are up (1t1r). check: look at the drive as well; once for each
+        set of driven rows is enough, for they draw the same current whichever columns are sensed.
+        """
+        o, driven = self._options, set(driven)
+        points = [o.row_point(Bus.DRIVE if row in driven else Bus.GROUND, row) for row in range(o.rows)]
+        sensing = {plus: Bus.PLUS, minus: Bus.MINUS}
+        points += [o.column_point(sensing.get(column, Bus.GROUND), column) for column in range(o.columns)]
+        levels = [(Bus.DRIVE, voltage_v)]
+        if o.scheme is Scheme.TRANSISTOR:
+            points += [o.gate_point(Bus.GATE if row in rows else Bus.GROUND, row) for row in range(o.rows)]
+            levels.insert(0, (Bus.GATE, o.gate_read_v))
+        self._matrix.close_only(points)
+        self._limit_drive(self._limits.current_a)
+        with self._levels(levels):
+            held = self._sources[Bus.DRIVE].read() if check else None
+            first, second = self._sources[Bus.PLUS].read(), self._sources[Bus.MINUS].read()
+        starved = held is not None and (not held.sound or abs(held.voltage_v - voltage_v) > _HELD * voltage_v)
+        plus_a, plus_clipped = self._current(Bus.PLUS, first)
+        minus_a, minus_clipped = self._current(Bus.MINUS, second)
+        return Sensed(plus_a, minus_a, plus_clipped, minus_clipped, starved)
+
+    def _current(self, bus: Bus, reading: Reading) -> tuple[float, bool]:
+        """What flows from the column into the unit, and whether that is not the column's own current."""
+        if math.isnan(reading.current_a):
+            raise DeviceError(f"{self._sources[bus].name}: answered a current that is not a number; check its set-up")
+        limit_a = self._limits.current_a
+        return min(max(-reading.current_a, -limit_a), limit_a), not reading.sound
+
+    def pulse(self, row: int, column: int, voltage_v: float) -> bool:
+        """One pulse of `voltage_v`, row minus column, on one cell, under the bias scheme; True when it was clamped.
+
+        Raises LimitError before anything moves.
+        """
+        o, write = self._options, self._options.write
+        selection = select(o.scheme, (o.rows, o.columns), row, column)
+        gated = o.scheme is not Scheme.TRANSISTOR or write.gate_v > 0.0
+        self._limits.check_pulse(
+            voltage_v, self._pulse_limit_a, write.width_s, math.inf, f"cell ({row}, {column})", energised=gated
+        )
+        if o.scheme is Scheme.TRANSISTOR:
+            self._limits.check_gate(write.gate_v, f"gate of row {row}")
+        self._matrix.close_only(self._points(selection))
+        self._limit_drive(self._pulse_limit_a)
+        steps = [(bus, share * (write.gate_v if bus is Bus.GATE else voltage_v)) for bus, share in stages(o.scheme)]
+        (bus, peak_v), rising = steps[-1], steps[:-1]
+        base_v = dict(rising).get(bus, 0.0)
+        with self._levels(rising):
+            self._quiet.discard(bus)
+            clamped = _pulse(self._sources[bus], peak_v, write.width_s, base_v)
+            self._to(bus, base_v)
+        return clamped
+
+    def _limit_drive(self, limit_a: float) -> None:
+        """Compliance of the drive, which differs between readings and pulses."""
+        if limit_a != self._drive_limit_a:
+            self._sources[Bus.DRIVE].set_compliance(limit_a)
+            self._drive_limit_a = limit_a
+
+    def _points(self, selection: Selection) -> list[str]:
+        o = self._options
+        points = [o.row_point(bus, row) for row, bus in enumerate(selection.rows)]
+        points += [o.column_point(bus, column) for column, bus in enumerate(selection.columns)]
+        return points + [o.gate_point(bus, row) for row, bus in enumerate(selection.gates)]
+
+
+def _pulse(smu: SourceMeasureUnit, peak_v: float, width_s: float, base_v: float) -> bool:
+    """Timed by the instrument where it can, else as the first of two levels of a sweep."""
+    if isinstance(smu, Pulses):
+        return smu.pulse(peak_v, width_s, base_v)
+    if isinstance(smu, Sweeps):
+        return not smu.sweep([peak_v, base_v], width_s)[0].sound
+    raise DeviceError(f"{smu.name}: it can neither pulse nor sweep; drive the chip with another model")
+
+
+def _off(smu: SourceMeasureUnit) -> None:
+    with suppress(PibError):  # off is what matters, and is read back
+        smu.ramp_to(0.0, RAMP_STEP_V)
+    smu.switch(False)
+
+
+def _settle(
+    output: str, act: Callable[[], None], transport: Transport, confirmed: list[str], problems: dict[str, str]
+) -> None:
+    """Do it, over a new connection if the link had failed; note whether it was read back."""
+    try:
+        try:
+            act()
+        except LinkError:
+            transport.reconnect()
+            act()
+    except PibError as problem:
+        problems[output] = str(problem)
+    else:
+        confirmed.append(output)

@@ -1,0 +1,1 @@
+"""Making devices safe from outside the run: the guardian, its commands and links."""

@@ -1,0 +1,1 @@
+"""Source-measure units and the switch matrix behind one interface each."""
