@@ -6,7 +6,16 @@ import re
 import tomllib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from pib_lab.errors import ConfigurationError, nearest
@@ -67,6 +76,32 @@ class Hardware(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Conditioning(Model):
+    """What stands between two units: range (offset and gain), rectifier, clip to the next unit's drive."""
+
+    range: Literal["column", "unit"] = "column"
+    headroom: Positive = 3.0  # standard deviations above the mean at which the next unit's drive is clipped
+    momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+
+
+class Rule(Model):
+    """How a local gradient becomes programming pulses."""
+
+    name: Literal["auto", "pullback", "shift", "spsa"] = "auto"  # auto: the first of them that the unit offers
+    optimiser: Literal["adam", "momentum"] = "adam"
+    learning_rate: Positive = 0.01  # per step, as a fraction of the parameter's range
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    second_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    deadband: Annotated[float, Field(ge=0.0)] = 1.0  # in programming steps: smaller changes wait in the accumulator
+    centring: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # pull of a pair's common mode to mid-window, per step
+    perturbation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05  # of spsa, as a fraction of the parameter's range
+    pairs: Annotated[int, Field(ge=1, le=8)] = 1  # of spsa: pairs of measurements a step, each with signs of its own
+    block: Annotated[int, Field(ge=1)] = 1  # of spsa and of basis "block": so many neighbours each way move together
+    basis: Literal["pixel", "block", "hadamard"] = "pixel"  # of shift
+    modes: Annotated[int, Field(ge=1)] = 16  # of shift: patterns of the basis that are measured a step
+    samples: Steps = 0  # of shift: random samples of the batch that are measured at each shift; 0: all
+
+
 class Unit(Model):
     """One layer: a unit of a device, its shape, and its own local objective."""
 
@@ -81,27 +116,12 @@ class Unit(Model):
     init_scale: Positive = 0.15  # standard deviation of initial differential weights, as a fraction of full scale
     learning_rate_scale: Positive = 1.0
     options: dict[str, Any] = Field(default_factory=dict)
+    conditioning: Conditioning | None = None  # keys in which this unit differs from the protocol's
+    rule: Rule | None = None
 
-
-class Conditioning(Model):
-    """What stands between two units: range (offset and gain), rectifier, clip to the next unit's drive."""
-
-    range: Literal["column", "unit"] = "column"
-    headroom: Positive = 3.0  # standard deviations above the mean at which the next unit's drive is clipped
-    momentum: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-
-
-class Rule(Model):
-    """How a local gradient becomes programming pulses."""
-
-    name: Literal["auto", "pullback", "spsa"] = "auto"  # auto: the exact pull-back where the unit offers it
-    optimiser: Literal["adam", "momentum"] = "adam"
-    learning_rate: Positive = 0.01  # per step, as a fraction of the parameter's range
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    second_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
-    deadband: Annotated[float, Field(ge=0.0)] = 1.0  # in programming steps: smaller changes wait in the accumulator
-    centring: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # pull of a pair's common mode to mid-window, per step
-    perturbation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05  # of spsa, as a fraction of the parameter's range
+    @field_serializer("conditioning", "rule")
+    def _only_differences(self, value: Model | None) -> dict[str, Any] | None:
+        return None if value is None else value.model_dump(exclude_unset=True)
 
 
 class Schedule(Model):
@@ -110,6 +130,7 @@ class Schedule(Model):
     epochs: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=2)]
     decay: Literal["cosine", "constant"] = "cosine"
+    floor: Fraction = 0.0  # of the learning rate: where the cosine ends; above 0 it goes on following a drifting device
     delay: Literal[0, 1] = 0  # batches: with 1, the next batch is measured while this one's update is worked out
     entropies_every: Steps = 10
     maps_every: Steps = 0
@@ -223,9 +244,23 @@ class Experiment(Model):
             return index - 1 if index else None
         return next(i for i, unit in enumerate(self.units) if unit.name == after)
 
+    def rule_of(self, unit: Unit) -> Rule:
+        """[rule], with what [units.rule] of `unit` says otherwise."""
+        return self.rule if unit.rule is None else self.rule.model_copy(update=_set_in(unit.rule))
+
+    def conditioning_of(self, unit: Unit) -> Conditioning:
+        """[conditioning], with what [units.conditioning] of `unit` says otherwise."""
+        own = unit.conditioning
+        return self.conditioning if own is None else self.conditioning.model_copy(update=_set_in(own))
+
     def device_of(self, unit: Unit) -> str:
         """Name of the device that serves `unit`."""
         return unit.device if unit.device is not None else next(iter(self.hardware))
+
+
+def _set_in(table: Model) -> dict[str, Any]:
+    """The keys that a table really has."""
+    return {key: getattr(table, key) for key in table.model_fields_set}
 
 
 def check_options(given: dict[str, Any], known: Any, where: str) -> None:
@@ -286,5 +321,6 @@ def _known_keys(path: list[int | str]) -> list[str]:
         "faults": Fault,
         "scan": Scan,
     }
-    model = tables.get(str(path[0]), Experiment) if path else Experiment
+    names = [part for part in path if isinstance(part, str)]
+    model = tables.get(names[-1], Experiment) if names else Experiment
     return list(model.model_fields)

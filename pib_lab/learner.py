@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pib_lab.capabilities import PullsBack, wear
+from pib_lab.capabilities import wear
 from pib_lab.conditioning import Conditioner
 from pib_lab.errors import ConfigurationError
 from pib_lab.lessons import Change, LearnBatch, LearnerConfig, LearnRecord, Trace, check_labels, check_response
 from pib_lab.lines import DriveLines
 from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.parameters import Parameters
-from pib_lab.perturbation import perturb
 from pib_lab.quantities import Array
 from pib_lab.ranging import find_range, follow_range
-from pib_lab.unit import CancelToken, PhysicalUnit
+from pib_lab.rules import Found, Own, make_rule, pull_back
+from pib_lab.unit import CancelToken, Measurement, PhysicalUnit
 
 
 class LocalLearner:
@@ -42,20 +42,14 @@ class LocalLearner:
             headroom=config.headroom,
             momentum=config.conditioning_momentum,
         )
-        self.rule = self._choose_rule()
         self.lines = DriveLines(unit.spec.drive)
+        own = Own(unit, objective, self.conditioner, self.parameters, self.rng, config, self._measure)
+        self.rule = make_rule(own)
 
     @property
     def name(self) -> str:
         """The unit's name."""
         return self.unit.spec.name
-
-    def _choose_rule(self) -> str:
-        """Exact pull-back where the unit offers it; otherwise simultaneous perturbation on the unit's own loss."""
-        offers = isinstance(self.unit, PullsBack)
-        if self.config.rule == "pullback" and not offers:
-            raise ConfigurationError(f"unit {self.name}: rule pullback needs a unit that offers it; choose rule spsa")
-        return "pullback" if offers and self.config.rule in ("auto", "pullback") else "spsa"
 
     def start(self) -> None:
         """Program initial parameters. The unit must be open."""
@@ -76,13 +70,10 @@ class LocalLearner:
         if learn:
             self.trace = None
         drive = self.lines.drive(signal)
-        measurement = self.unit.measure(drive, cancel=self.cancel)
-        saturated = float(measurement.saturated.mean())
-        values = measurement.values.reshape(len(drive), -1)
-        self._refuse_bad(drive, values, saturated)
+        values, measurement = self._measure(drive)
         conditioned = self.conditioner.forward(values, learn)
         if learn:
-            version = self.parameters.version
+            saturated, version = float(measurement.saturated.mean()), self.parameters.version
             self.trace = Trace(drive, values, conditioned, saturated, measurement.passes, version)
             follow_range(self.unit, measurement)
         return conditioned
@@ -96,6 +87,13 @@ class LocalLearner:
         self.conditioner.forget()
         return self.conditioner.forward(values, learn=True), passes
 
+    def _measure(self, drive: Array) -> tuple[Array, Measurement]:
+        """Values (batch, n_out) of drives in the unit's own units. Raises ResponseError as `forward` does."""
+        measurement = self.unit.measure(drive, cancel=self.cancel)
+        values = measurement.values.reshape(len(drive), -1)
+        self._refuse_bad(drive, values, float(measurement.saturated.mean()))
+        return values, measurement
+
     def _refuse_bad(self, drive: Array, values: Array, saturated: float) -> None:
         self.rejected = Trace(drive, values, values, saturated, len(drive), self.parameters.version)
         check_response(values, saturated, self.config.max_saturated, self.name)
@@ -108,29 +106,34 @@ class LocalLearner:
 
         Raises ConfigurationError when nothing has been measured, or for labels that do not fit or are all one class.
         """
-        trace = self._take_trace()
-        if self.rule == "pullback" or not self.config.train:
-            return self.carry_out(self.work_out(batch, trace))
-        return self._learn_by_perturbation(batch, trace)
+        trace, worn = self._take_trace(), self.wear()
+        return self.carry_out(self.work_out(batch, trace), worn)
 
     def work_out(self, batch: LearnBatch, trace: Trace) -> Change:
-        """The change that `trace` asks for, by the pull-back: arithmetic only, so that the unit may measure meanwhile.
+        """The change that `trace` asks for: arithmetic only, unless the rule measures (`rule.settings` above 0).
 
         Raises ConfigurationError for labels that do not fit or are all one class.
         """
-        loss, d_signal = evaluate(self.objective, trace.signal, self._context(batch, trace))
-        return self._change(batch, trace, loss, d_signal)
+        check_labels(batch, len(trace.signal), self.name)
+        context = Context(torch.from_numpy(batch.labels), batch.classes, torch.from_numpy(batch.x_gram))
+        if not self.config.train:
+            return self._no_change(batch, trace, evaluate(self.objective, trace.signal, context)[0])
+        return self._change(batch, trace, self.rule.find(trace, context))
 
     def apply(self, batch: LearnBatch, loss: float, d_signal: Array) -> LearnRecord:
         """Take dL/d(conditioned response) of the last measurement to the physical parameters, and program them."""
-        return self.carry_out(self._change(batch, self._take_trace(), loss, d_signal))
+        trace = self._take_trace()
+        if not self.config.train:
+            return self.carry_out(self._no_change(batch, trace, loss))
+        gradient = pull_back(self.unit, self.conditioner, trace, d_signal)
+        return self.carry_out(self._change(batch, trace, Found(loss, gradient)))
 
-    def carry_out(self, change: Change, worn: tuple[int, int] | None = None, passes: int = 0) -> LearnRecord:
-        """Program what is worth a pulse. `worn` and `passes`: wear before, and passes of, the update rule itself."""
+    def carry_out(self, change: Change, worn: tuple[int, int] | None = None) -> LearnRecord:
+        """Program what is worth a pulse. `worn`: wear before the update rule itself has programmed anything."""
         before = worn or self.wear()
         written = self.parameters.write(change.due)
         pulses, verify = self.wear()
-        spent = (pulses - before[0], written, verify - before[1], passes)
+        spent = (pulses - before[0], written, verify - before[1], change.passes)
         return LearnRecord(change.batch_id, self.parameters.version, change.loss, *spent, change.measured_version)
 
     def _take_trace(self) -> Trace:
@@ -139,40 +142,9 @@ class LocalLearner:
         trace, self.trace = self.trace, None
         return trace
 
-    def _context(self, batch: LearnBatch, trace: Trace) -> Context:
-        check_labels(batch, len(trace.signal), self.name)
-        return Context(torch.from_numpy(batch.labels), batch.classes, torch.from_numpy(batch.x_gram))
+    def _change(self, batch: LearnBatch, trace: Trace, found: Found) -> Change:
+        due = self.parameters.follow(found.gradient, batch.learning_rate)
+        return Change(batch.batch_id, trace.version, found.loss, due, found.passes)
 
-    def _change(self, batch: LearnBatch, trace: Trace, loss: float, d_signal: Array) -> Change:
-        due = np.zeros(self.unit.spec.parameters.shape, np.bool_)
-        if self.config.train:
-            if not isinstance(self.unit, PullsBack):
-                raise ConfigurationError(
-                    f"unit {self.name}: a gradient in the response cannot be pulled back by this unit; choose rule spsa"
-                )
-            d_value = self.conditioner.backward(trace.values, d_signal)
-            due = self.parameters.follow(self.unit.pullback(trace.drive, d_value), batch.learning_rate)
-        return Change(batch.batch_id, trace.version, loss, due)
-
-    def _learn_by_perturbation(self, batch: LearnBatch, trace: Trace) -> LearnRecord:
-        """One step of SPSA on the unit's own loss; two passes a sample.
-
-        Both shifted measurements use the same recorded drive, with conditioning frozen.
-        """
-        worn, passes, context, parameters = self.wear(), 0, self._context(batch, trace), self.parameters
-
-        def program(wanted: Array) -> Array:
-            return parameters.normalised(self.unit.program(parameters.physical(wanted), parameters.usable))
-
-        def measure_loss() -> float:
-            nonlocal passes
-            measurement = self.unit.measure(trace.drive, cancel=self.cancel)
-            passes += measurement.passes
-            values = measurement.values.reshape(len(trace.drive), -1)
-            self._refuse_bad(trace.drive, values, float(measurement.saturated.mean()))
-            return evaluate(self.objective, self.conditioner.forward(values, learn=False), context)[0]
-
-        found = perturb(parameters.accumulator.held, self.config.perturbation, self.rng, program, measure_loss)
-        parameters.accumulator.held = found.held
-        due = parameters.follow(found.gradient, batch.learning_rate)
-        return self.carry_out(Change(batch.batch_id, trace.version, found.loss, due), worn, passes)
+    def _no_change(self, batch: LearnBatch, trace: Trace, loss: float) -> Change:
+        return Change(batch.batch_id, trace.version, loss, np.zeros(self.unit.spec.parameters.shape, np.bool_))

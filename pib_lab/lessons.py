@@ -9,7 +9,10 @@ from typing import Literal
 import numpy as np
 
 from pib_lab.errors import ConfigurationError, ResponseError
+from pib_lab.experiment import Experiment, Unit
 from pib_lab.quantities import Array, Labels, Mask
+
+RuleName = Literal["pullback", "shift", "spsa"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,16 @@ class Trace:
 
 @dataclass(frozen=True)
 class Change:
-    """What a batch asks of one unit: `due` (shape of the parameters) is where its targets are to be programmed."""
+    """What a batch asks of one unit: `due` (shape of the parameters) is where its targets are to be programmed.
+
+    passes: spent on finding it, beyond the forward pass.
+    """
 
     batch_id: int
     measured_version: int
     loss: float
     due: Mask
+    passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class LearnerConfig:
     range: Literal["column", "unit"] = "column"
     headroom: float = 3.0
     conditioning_momentum: float = 0.05
-    rule: Literal["auto", "pullback", "spsa"] = "auto"
+    rule: Literal["auto", "pullback", "shift", "spsa"] = "auto"
     optimiser: Literal["adam", "momentum"] = "adam"
     momentum: float = 0.9
     second_momentum: float = 0.99
@@ -83,8 +90,43 @@ class LearnerConfig:
     init_scale: float = 0.15
     learning_rate_scale: float = 1.0
     perturbation: float = 0.05
+    pairs: int = 1
+    block: int = 1
+    basis: Literal["pixel", "block", "hadamard"] = "pixel"
+    modes: int = 16
+    samples: int = 0
     train: bool = True
     max_saturated: float = 0.25
+
+
+def learner_config(experiment: Experiment, wanted: Unit) -> LearnerConfig:
+    """How `wanted` learns: its own [units.rule] and [units.conditioning] before those of the whole protocol."""
+    rule, conditioning = experiment.rule_of(wanted), experiment.conditioning_of(wanted)
+    hidden = wanted.name != experiment.units[-1].name
+    # the schedule's rate is the protocol's, so a unit's own is told as its ratio
+    rate_scale = wanted.learning_rate_scale * (rule.learning_rate / experiment.rule.learning_rate)
+    return LearnerConfig(
+        rectify=wanted.rectify if wanted.rectify is not None else hidden,
+        range=conditioning.range,
+        headroom=conditioning.headroom,
+        conditioning_momentum=conditioning.momentum,
+        rule=rule.name,
+        optimiser=rule.optimiser,
+        momentum=rule.momentum,
+        second_momentum=rule.second_momentum,
+        deadband=rule.deadband,
+        centring=rule.centring,
+        perturbation=rule.perturbation,
+        pairs=rule.pairs,
+        block=rule.block,
+        basis=rule.basis,
+        modes=rule.modes,
+        samples=rule.samples,
+        init_scale=wanted.init_scale,
+        learning_rate_scale=rate_scale,
+        train=wanted.train,
+        max_saturated=experiment.limits.saturated,
+    )
 
 
 def check_labels(batch: LearnBatch, samples: int, name: str) -> None:

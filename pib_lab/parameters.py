@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pib_lab.capabilities import Compensates, Initialises
+from pib_lab.capabilities import Compensates, Digital, Initialises
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.lessons import LearnerConfig
 from pib_lab.quantities import Array, Codes, Mask
@@ -26,13 +26,18 @@ class Parameters:
         self.faults: Codes = np.full(spec.shape, FaultKind.HEALTHY, np.int8)
         self.version = 0
         middle = np.full(spec.shape, 0.5, np.float32)
-        self.accumulator = Accumulator(middle, config.deadband * (spec.resolution / spec.span))
+        self.accumulator = Accumulator(middle, config.deadband * (spec.resolution / spec.span), spec.periodic)
         self.optimiser = make_optimiser(config.optimiser, spec.shape, config.momentum, config.second_momentum)
 
     @property
     def usable(self) -> Mask:
         """Parameters not known to be faulty: only these are pulsed."""
         return np.asarray(self.faults == FaultKind.HEALTHY)
+
+    @property
+    def cells(self) -> int:
+        """How many of the parameters are physical: all, or none of a digital unit."""
+        return 0 if isinstance(self._unit, Digital) else self.faults.size
 
     def physical(self, normalised: Array) -> Array:
         """From 0..1 to the unit's own units."""
@@ -52,9 +57,14 @@ class Parameters:
             initial = self._unit.initial_parameters(rng, self._config.init_scale)
         else:
             spread = rng.normal(0.5, self._config.init_scale, self.faults.shape)
-            initial = self.physical(np.clip(spread, 0.0, 1.0).astype(np.float32))
+            spread = np.mod(spread, 1.0) if self.accumulator.periodic else np.clip(spread, 0.0, 1.0)
+            initial = self.physical(spread.astype(np.float32))
         self.accumulator.target = self.normalised(initial)
         self.accumulator.held = self.normalised(self._unit.program(initial))
+
+    def program(self, wanted: Array) -> Array:
+        """Program usable parameters to normalised values, for a rule to measure; returns what the unit then holds."""
+        return self.normalised(self._unit.program(self.physical(wanted), self.usable))
 
     def follow(self, gradient: Array, learning_rate: float) -> Mask:
         """One optimiser step on the digital targets; returns where programming is now due. Arithmetic only."""
@@ -70,10 +80,10 @@ class Parameters:
         return self.accumulator.due(usable)
 
     def write(self, where: Mask) -> int:
-        """Program the targets `where`; returns the number of parameters written. Raises what the unit raises."""
+        """Program the targets `where`; returns how many physical parameters it wrote. Raises what the unit raises."""
         written = int(np.count_nonzero(where))
         if written:
             held = self._unit.program(self.physical(self.accumulator.target), where)
             self.accumulator.held = self.normalised(held)
             self.version += 1
-        return written
+        return written if self.cells else 0

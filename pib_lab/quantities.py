@@ -26,6 +26,7 @@ class Quantity:
     """What an array of numbers means: its SI unit, its shape (per sample, for drives and responses) and its limits.
 
     `resolution` is the smallest step that the hardware can make or tell apart, 0 when unknown or continuous.
+    `periodic`: the high limit is the low one again, as 2 pi is 0 for a phase; the span is the period.
     """
 
     unit: str
@@ -33,6 +34,7 @@ class Quantity:
     low: float = -math.inf
     high: float = math.inf
     resolution: float = 0.0
+    periodic: bool = False
 
     @property
     def size(self) -> int:

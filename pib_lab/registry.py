@@ -24,6 +24,16 @@ def is_mock(factory: Factory) -> bool:
     return bool(getattr(factory, "is_mock", False))
 
 
+def is_digital(factory: Factory) -> bool:
+    """Whether a driver computes and drives nothing (it says `is_digital = True`): it needs no guardian and no mock."""
+    return bool(getattr(factory, "is_digital", False))
+
+
+def is_real(factory: Factory) -> bool:
+    """Whether a driver drives hardware."""
+    return not (is_mock(factory) or is_digital(factory))
+
+
 def find_driver(name: str, mock: bool, where: str) -> tuple[str, Factory]:
     """The driver `name`, or with `mock` the one that takes its place; returns its name and what builds the device.
 
@@ -35,7 +45,7 @@ def find_driver(name: str, mock: bool, where: str) -> tuple[str, Factory]:
             f"{where}.driver: {name!r} is unknown{nearest(name, known)} (known: {', '.join(sorted(known))})"
         )
     factory: Factory = known[name].load()
-    if mock and not is_mock(factory):
+    if mock and is_real(factory):
         name = str(getattr(factory, "mock_driver", ""))
         if name not in known:
             raise ConfigurationError(f"{where}: --mock: driver {factory} names no mock to take its place")

@@ -33,7 +33,8 @@ class Timetable:
         """As a fraction of the parameter's range."""
         if self._schedule.decay == "constant":
             return self._learning_rate
-        return 0.5 * self._learning_rate * (1.0 + math.cos(math.pi * (step - 1) / self.total_steps))
+        least = self._schedule.floor * self._learning_rate
+        return least + 0.5 * (self._learning_rate - least) * (1.0 + math.cos(math.pi * (step - 1) / self.total_steps))
 
     def logs(self, step: int) -> bool:
         """Whether entropies are computed in `step`: the first, and then at the interval."""

@@ -114,20 +114,28 @@ class Accumulator:
     """The digital target of every parameter, finer than the device can be programmed.
 
     Updates smaller than a pulse are not lost: they add up in `target`, and a parameter is programmed once the target is
-    `deadband` or more from what the device is believed to hold.
+    `deadband` or more from what the device is believed to hold. Where parameters are `periodic`, 1 is 0 again: targets
+    go round instead of stopping at the ends, and distances are the shorter way round.
     """
 
-    def __init__(self, held: Array, deadband: float):
+    def __init__(self, held: Array, deadband: float, periodic: bool = False):
         self.held = held.astype(np.float32).copy()
         self.target = self.held.copy()
         self.deadband = deadband
+        self.periodic = periodic
 
     def add(self, change: Array) -> None:
-        """Move the targets, within the limits."""
+        """Move the targets, within the limits or round."""
         self.target += change
-        np.clip(self.target, 0.0, 1.0, out=self.target)
+        if self.periodic:
+            self.target -= np.floor(self.target)
+        else:
+            np.clip(self.target, 0.0, 1.0, out=self.target)
 
     def due(self, usable: Mask) -> Mask:
         """Where programming is worth a pulse."""
-        due: Mask = (np.abs(self.target - self.held) >= self.deadband) & usable
+        away = np.abs(self.target - self.held)
+        if self.periodic:
+            away = np.minimum(away, 1.0 - away)
+        due: Mask = (away >= self.deadband) & usable
         return due

@@ -1,0 +1,232 @@
+"""Update rules: how one unit's own loss becomes a gradient in its own parameters. Chosen by what the unit offers.
+
+A rule sees one unit and nothing of another: what was driven and measured, the local loss, and, where it measures again,
+the same recorded drive. Rules that measure hold the unit for themselves in the meantime and say what they spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pib_lab.capabilities import CoherentPhases, PullsBack
+from pib_lab.conditioning import Conditioner
+from pib_lab.errors import ConfigurationError
+from pib_lab.lessons import LearnerConfig, RuleName, Trace
+from pib_lab.modes import Modes, Sweep
+from pib_lab.objectives import Context, Objective, evaluate
+from pib_lab.parameters import Parameters
+from pib_lab.perturbation import perturb
+from pib_lab.quantities import Array
+from pib_lab.unit import Measurement, PhysicalUnit
+
+
+@dataclass(frozen=True)
+class Found:
+    """loss: the unit's own; gradient: dL/d(parameters) but for a constant factor; passes: beyond the forward pass."""
+
+    loss: float
+    gradient: Array
+    passes: int = 0
+
+
+@dataclass(frozen=True)
+class Own:
+    """All that a rule may work with, of one unit. `measure`: drive to values (batch, n_out); refuses bad responses."""
+
+    unit: PhysicalUnit
+    objective: Objective
+    conditioner: Conditioner
+    parameters: Parameters
+    rng: np.random.Generator
+    config: LearnerConfig
+    measure: Callable[[Array], tuple[Array, Measurement]]
+
+
+class Rule(Protocol):
+    """`settings`: of the parameters, measured in a step besides the one learned from; with 0 it is arithmetic only."""
+
+    name: RuleName
+    settings: int
+
+    def find(self, trace: Trace, context: Context) -> Found:
+        """The gradient of the unit's own loss at what was measured. Raises what the unit raises."""
+
+    def snapshot(self) -> dict[str, np.ndarray | int]:
+        """What a bit-identical resume needs besides the learner's own state."""
+
+    def restore(self, state: dict[str, np.ndarray | int]) -> None:
+        """Go back to a snapshot."""
+
+
+def pull_back(unit: PhysicalUnit, conditioner: Conditioner, trace: Trace, d_signal: Array) -> Array:
+    """dL/d(parameters) from dL/d(signal), exactly. Raises ConfigurationError for a unit that does not offer it."""
+    if not isinstance(unit, PullsBack):
+        raise ConfigurationError(
+            f"unit {unit.spec.name}: a gradient in the response cannot be pulled back by this unit; choose rule spsa"
+        )
+    return unit.pullback(trace.drive, conditioner.backward(trace.values, d_signal))
+
+
+class _Stateless:
+    def snapshot(self) -> dict[str, np.ndarray | int]:
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray | int]) -> None:
+        pass
+
+
+class PullBack(_Stateless):
+    """The exact gradient, from what was measured in the forward pass alone."""
+
+    name: RuleName = "pullback"
+    settings = 0
+
+    def __init__(self, own: Own):
+        self._own = own
+
+    def find(self, trace: Trace, context: Context) -> Found:
+        """Arithmetic only: the unit may measure meanwhile."""
+        loss, d_signal = evaluate(self._own.objective, trace.signal, context)
+        return Found(loss, pull_back(self._own.unit, self._own.conditioner, trace, d_signal))
+
+
+class Spsa(_Stateless):
+    """Simultaneous perturbation on the unit's own loss; conditioning is frozen meanwhile. Two passes a sample and pair.
+
+    Raises ConfigurationError for periodic parameters that would be moved by a quarter of their period or more.
+    """
+
+    name: RuleName = "spsa"
+
+    def __init__(self, own: Own):
+        self._own = own
+        self.settings = settings_of(own.config, own.unit)
+        if own.parameters.accumulator.periodic and own.config.perturbation >= 0.25:
+            raise ConfigurationError(
+                f"unit {own.unit.spec.name}: rule.perturbation = {own.config.perturbation:g} of the period of its "
+                "parameters: the sides would be told apart the wrong way round; choose less than 0.25"
+            )
+
+    def find(self, trace: Trace, context: Context) -> Found:
+        """The loss is the mean of both sides, and the gradient is in normalised parameters."""
+        own, passes = self._own, 0
+        parameters, accumulator = own.parameters, own.parameters.accumulator
+
+        def measure_loss() -> float:
+            nonlocal passes
+            values, measurement = own.measure(trace.drive)
+            passes += measurement.passes
+            return evaluate(own.objective, own.conditioner.forward(values, learn=False), context)[0]
+
+        config = own.config
+        found = perturb(
+            accumulator.held,
+            config.perturbation,
+            own.rng,
+            parameters.program,
+            measure_loss,
+            pairs=config.pairs,
+            block=config.block,
+            periodic=accumulator.periodic,
+        )
+        accumulator.held = found.held
+        return Found(found.loss, found.gradient, passes)
+
+
+class Shift:
+    """Parameter shift: slopes of the responses along patterns, measured; chained with dL/d(response) of the own loss.
+
+    gradient = (size of the basis / modes) sum_m m (dL/dt_m) / |m|^2 with dL/dt_m = sum over samples of dL/dz dz/dt_m:
+    over a whole sweep the gradient itself (of blocks: its mean over each). Two passes a sample and mode; with
+    `config.samples`, of so many random samples of the batch only, which stand for all.
+    Raises ConfigurationError where the parameters are not periodic, or not set finely enough for the shifts.
+    """
+
+    name: RuleName = "shift"
+
+    def __init__(self, own: Own):
+        spec = own.unit.spec.parameters
+        assert isinstance(own.unit, CoherentPhases)
+        self._own, self._period = own, own.unit.phase_period() / spec.span
+        self._modes = Modes(spec.shape, own.config.basis, own.config.block)
+        self._sweep = Sweep(self._modes.size)
+        self.settings = settings_of(own.config, own.unit)
+        steps = own.unit.phase_period() * self._modes.mode(0).shift / spec.resolution if spec.resolution else 0.0
+        if not spec.periodic or abs(steps - round(steps)) > 1e-3:
+            raise ConfigurationError(
+                f"unit {own.unit.spec.name}: rule shift needs periodic phases that can be shifted by "
+                f"{self._modes.mode(0).shift:g} of their period exactly; choose rule spsa"
+            )
+
+    def find(self, trace: Trace, context: Context) -> Found:
+        """The unit is left at the last shift, which its parameters know; programming what is due brings it back."""
+        own, modes = self._own, self._modes
+        loss, d_signal = evaluate(own.objective, trace.signal, context)
+        d_value = own.conditioner.backward(trace.values, d_signal)
+        drive, wanted = trace.drive, samples_of(own.config, own.unit, len(d_value))
+        if wanted < len(d_value):
+            chosen = own.rng.choice(len(d_value), wanted, replace=False)
+            drive, d_value = drive[chosen], d_value[chosen] * np.float32(len(d_value) / wanted)
+        centre, count, passes = own.parameters.accumulator.held, self.settings // 2, 0
+        gradient = np.zeros_like(centre)
+        for number in self._sweep.take(count, own.rng):
+            mode, sides = modes.mode(number), []
+            for sign in (1.0, -1.0):
+                shifted = centre + np.float32(sign * mode.shift * self._period) * mode.pattern
+                own.parameters.accumulator.held = own.parameters.program(shifted - np.floor(shifted))
+                values, measurement = own.measure(drive)
+                sides.append(values)
+                passes += measurement.passes
+            slope = mode.slope * float(np.sum(d_value * (sides[0] - sides[1]), dtype=np.float64))
+            gradient += mode.pattern * np.float32(slope * modes.size / (count * np.sum(np.square(mode.pattern))))
+        return Found(loss, gradient, passes)
+
+    def snapshot(self) -> dict[str, np.ndarray | int]:
+        """Where the sweep stands."""
+        return self._sweep.snapshot()
+
+    def restore(self, state: dict[str, np.ndarray | int]) -> None:
+        """Go back to a snapshot."""
+        self._sweep.restore(state)
+
+
+def rule_name(config: LearnerConfig, unit: PhysicalUnit) -> RuleName:
+    """The rule that `config` asks for; "auto": the pull-back where it is offered, else the shift, else perturbation.
+
+    Raises ConfigurationError for one that the unit does not offer.
+    """
+    offered: dict[RuleName, bool] = {
+        "pullback": isinstance(unit, PullsBack),
+        "shift": isinstance(unit, CoherentPhases),
+        "spsa": True,
+    }
+    if config.rule == "auto":
+        return next(name for name, offers in offered.items() if offers)
+    if not offered[config.rule]:
+        raise ConfigurationError(
+            f"unit {unit.spec.name}: rule {config.rule} needs a unit that offers it; choose rule spsa"
+        )
+    return config.rule
+
+
+def settings_of(config: LearnerConfig, unit: PhysicalUnit) -> int:
+    """Settings of the parameters that the rule measures in a step besides the one learned from: 0 for the pull-back."""
+    name = rule_name(config, unit)
+    if name == "shift":
+        return 2 * min(config.modes, Modes(unit.spec.parameters.shape, config.basis, config.block).size)
+    return 2 * config.pairs if name == "spsa" else 0
+
+
+def samples_of(config: LearnerConfig, unit: PhysicalUnit, batch: int) -> int:
+    """Samples of a batch that the rule measures at each of its settings."""
+    return min(config.samples or batch, batch) if rule_name(config, unit) == "shift" else batch
+
+
+def make_rule(own: Own) -> Rule:
+    """The rule of one unit. Raises ConfigurationError for one that it does not offer, or that does not fit it."""
+    kinds: dict[RuleName, Callable[[Own], Rule]] = {"pullback": PullBack, "shift": Shift, "spsa": Spsa}
+    return kinds[rule_name(own.config, own.unit)](own)
