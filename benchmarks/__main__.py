@@ -19,6 +19,7 @@ from benchmarks.board import board, board_faults
 from benchmarks.fault_recovery import fault_recovery
 from benchmarks.fuzz import fuzz
 from benchmarks.kills import kills
+from benchmarks.light_path import light_path
 from benchmarks.link_faults import link_faults
 from benchmarks.pipeline import pipeline
 from benchmarks.smu_matrix import smu_matrix
@@ -46,6 +47,7 @@ def benches(tune: bool, n: int | None) -> dict[str, Bench]:
         "fuzz": partial(fuzz, n=n or 4_000),
         "pipeline": pipeline,
         "smu-matrix": smu_matrix,
+        "light-path": light_path,
     }
 
 

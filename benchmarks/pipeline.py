@@ -1,33 +1,41 @@
-"""How much of a run the hardware is busy, with and without one batch of delay, in virtual time.
+"""How much of a run the crossbar board is busy, with and without one batch of delay, in virtual time.
 
-Hardware takes what the profile and the table of latencies say; what this computer does takes what it was measured to
-take, in processor time of the thread, so that other programs do not count. Arithmetic that may overlap with measuring
-is carried out at once, and its time runs beside the hardware's.
+The real driver speaks to the emulated board, which takes what the profile and the table of latencies say. What this
+computer does takes what it was measured to take, in processor time of the thread, so that other programs do not count;
+what the emulator computes is left out. Arithmetic that may overlap with measuring is carried out at once, and its time
+runs beside the hardware's.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
-import numpy as np
-
 import pib_lab
-from drivers.board.frames import MAX_PAYLOAD
-from drivers.chip.mock_chip import MockCrossbar
-from drivers.emulators.latency import LIKE_REAL
-from pib_lab import checkpoints as checkpoints_module
+from benchmarks.virtual import in_place_of
+from drivers.board.crossbar_board import CrossbarBoard
+from drivers.board.frames import Frame
+from drivers.board.protocol import Kind
+from drivers.chip import board_chip
+from drivers.chip.board_chip import MemristorBoard
+from drivers.emulators.board_faults import FrameFaults, Wire
+from drivers.emulators.board_firmware import Firmware
+from drivers.latencies import LIKE_REAL, NONE
 from pib_lab import pipeline as pipeline_module
+from pib_lab.clocks import VirtualClock
+from pib_lab.device import Clock, DeviceContext
 from pib_lab.training import Trainer
 
-_SCHEDULE = {"epochs": 20, "evaluate_every": 50, "checkpoint_every": 100}
+PROTOCOL = "memristor-board-digits"
+DRIVER = "memristor-board"
+EPOCHS = 20
 
 
 class Timeline:
@@ -93,43 +101,74 @@ class Beside(Executor):
         return done
 
 
-def link_s(frames: int, payload_bytes: float) -> float:
-    """Time of so many requests to the board and their answers, with so many bytes of arrays in all."""
-    return frames * LIKE_REAL.board_frame_s + payload_bytes * LIKE_REAL.board_byte_s
+class TimedFirmware(Firmware):
+    """A board that knows how much of its time its link has taken.
+
+    Heartbeats take none: they come by the real time, and would move the clock at another instant in each run.
+    """
+
+    link_s = 0.0
+
+    def receive(self, frame: Frame) -> Frame | None:
+        if frame.kind == Kind.HEARTBEAT:
+            self._latency, usual = NONE, self._latency
+            try:
+                return super().receive(frame)
+            finally:
+                self._latency = usual
+        answer = super().receive(frame)
+        if answer is not None:
+            data = len(frame.payload) + len(answer.payload)
+            self.link_s += LIKE_REAL.board_frame_s + LIKE_REAL.board_byte_s * data
+        return answer
 
 
-def measure_link_s(vectors: int, rows: int, pairs: int) -> float:
-    """A batch: 16-bit DAC codes to the board; 16-bit ADC codes and a bit for each that clipped back."""
-    down, up = 2 * rows, pairs * (2 + 1 / 8)
-    return link_s(math.ceil(vectors * max(down, up) / MAX_PAYLOAD), vectors * (down + up))
+class TimedWire(Wire):
+    """Hands the driver's bytes to the board: this computer's time ends there, and goes on when the answer is there.
+
+    A heartbeat of the link's own thread is nothing that the run waits for.
+    """
+
+    def __init__(self, firmware: TimedFirmware, clock: Clock, timeline: Timeline) -> None:
+        super().__init__(firmware, clock, FrameFaults(1), FrameFaults(2))
+        self._board, self._now_s, self._timeline = firmware, clock.now_s, timeline
+        self._thread = threading.get_ident()
+
+    def send(self, data: bytes) -> None:
+        if threading.get_ident() != self._thread:
+            super().send(data)
+            return
+        self._timeline.host()
+        before_s, link_s = self._now_s(), self._board.link_s
+        super().send(data)
+        on_link_s = self._board.link_s - link_s
+        self._timeline.hardware(self._now_s() - before_s - on_link_s, on_link_s)
 
 
-def write_link_s(of_all: int, cells: int) -> float:
-    """A write: a bit for every cell and 32-bit targets to the board; believed values, pulses and misses back."""
-    down, up = of_all / 8 + 4 * cells, cells * (4 + 2 + 1 / 8)
-    return link_s(math.ceil(max(down, up) / MAX_PAYLOAD), down + up)
+class EmulatedBoard(MemristorBoard):
+    """The device with an emulated board right behind it, on the lab's clock, timed by `timeline`."""
+
+    is_mock = True  # nothing to guard, and a virtual clock
+    timeline: ClassVar[Timeline]
+
+    def __init__(self, options: dict[str, Any], context: DeviceContext) -> None:
+        super().__init__(options, context)
+        # The dead-man timer of a board sees the real time, in which this computer is never silent for long.
+        self._clock, still = context.clock, VirtualClock()
+        self._firmware = TimedFirmware(self.profile, context.seed, self._clock, watch=still, latency=LIKE_REAL)
+
+    def _connect(self) -> CrossbarBoard:
+        def port(*_: object) -> TimedWire:
+            return TimedWire(self._firmware, self._clock, self.timeline)
+
+        with mock.patch.object(board_chip, "open_port", port):
+            return super()._connect()
 
 
 @contextmanager
 def timed(timeline: Timeline) -> Iterator[None]:
-    """Runs are timed as long as this lasts, from their first step to their last event."""
-    measure, program, run = MockCrossbar.measure, MockCrossbar.program, Trainer.run
-
-    def on_hardware(unit: MockCrossbar, work: Callable[[], Any], on_link_s: float) -> Any:
-        timeline.host()
-        before_s = unit._clock.now_s()
-        made = work()
-        timeline.hardware(unit._clock.now_s() - before_s, on_link_s)
-        return made
-
-    def timed_measure(unit: MockCrossbar, drive: Any, *, cancel: Any) -> Any:
-        on_link_s = measure_link_s(len(drive), *unit.spec.parameters.shape[:2])
-        return on_hardware(unit, lambda: measure(unit, drive, cancel=cancel), on_link_s)
-
-    def timed_program(unit: MockCrossbar, parameters: Any, where: Any = None) -> Any:
-        cells = parameters.size if where is None else int(np.count_nonzero(where))
-        on_link_s = write_link_s(unit.spec.parameters.size, cells)
-        return on_hardware(unit, lambda: program(unit, parameters, where), on_link_s)
+    """Runs on the board are timed as long as this lasts, from their first step to their last event."""
+    run = Trainer.run
 
     def timed_run(trainer: Trainer) -> Any:
         timeline.__init__()  # type: ignore[misc]  # preparation is not counted
@@ -137,24 +176,22 @@ def timed(timeline: Timeline) -> Iterator[None]:
         timeline.host()
         return finished
 
+    EmulatedBoard.timeline = timeline
     with ExitStack() as stack:
-        for where, name, new in (
-            (MockCrossbar, "measure", timed_measure),
-            (MockCrossbar, "program", timed_program),
-            (Trainer, "run", timed_run),
-            (pipeline_module, "ThreadPoolExecutor", lambda *_: Beside(timeline)),
-            (checkpoints_module, "Snapshots", ()),  # a board cannot be put back: the mock's own state is not kept
-        ):
-            stack.enter_context(mock.patch.object(where, name, new))
+        stack.enter_context(in_place_of(DRIVER, "benchmarks.pipeline:EmulatedBoard"))
+        stack.enter_context(mock.patch.object(Trainer, "run", timed_run))
+        stack.enter_context(mock.patch.object(pipeline_module, "ThreadPoolExecutor", return_value=Beside(timeline)))
         yield
 
 
-def one_run(delay: int, seed: int) -> tuple[Timeline, float]:
-    """The timeline of a short `memristor-digits`, and its accuracy on the test split."""
+def one_run(delay: int, seed: int, epochs: int = EPOCHS, more: Sequence[str] = ()) -> tuple[Timeline, float]:
+    """The timeline of a short training on the board, and its accuracy on the test split; `more`: overrides."""
     timeline = Timeline()
-    overrides = [f"schedule.{key}={value}" for key, value in (_SCHEDULE | {"delay": delay}).items()]
+    overrides = [f"schedule.delay={delay}", f"schedule.epochs={epochs}", *more]
     with tempfile.TemporaryDirectory() as folder, timed(timeline):
-        made = pib_lab.open("memristor-digits", seed=seed, overrides=overrides).train(Path(folder))
+        made = pib_lab.open(PROTOCOL, seed=seed, overrides=overrides).train(Path(folder))
+    if made.error is not None:
+        raise made.error
     return timeline, made.metrics["test_accuracy"]
 
 
@@ -163,20 +200,21 @@ def pipeline(seeds: Sequence[int], processes: int) -> str:
     lines = [
         "### Hardware busy over wall time, digits on the crossbar board",
         "",
-        f"`python -m benchmarks pipeline`; seed {seeds[0]}, `memristor-digits` with "
-        f"{', '.join(f'{key} = {value}' for key, value in _SCHEDULE.items())}; evaluations, checkpoints and recording "
-        "included, preparation not. The mock chip is timed as the board would be. Hardware: settling, conversions, "
-        "pulses and verify reads of the profile, and the frames and bytes of the board's link by "
-        "`drivers/emulators/latency.py`, in virtual time. This computer's work: measured, as processor time of one "
-        "thread.",
+        f"`python -m benchmarks pipeline`; seed {seeds[0]}, `{PROTOCOL}` with epochs = {EPOCHS}; evaluations, "
+        "checkpoints and recording included, preparation not. The real driver on the emulated board, without a wire. "
+        "Hardware, in virtual time: settling, conversions, pulses and verify reads of the profile, and every frame and "
+        "byte that the driver sends and gets, by `drivers/latencies.py`. This computer, the driver included: measured, "
+        "as processor time of one thread.",
         "",
-        "| `schedule.delay` | wall | hardware busy | the chip | its link | waiting for arithmetic | test accuracy |",
-        "|---|---|---|---|---|---|---|",
+        "| `schedule.delay` | wall | hardware busy | the chip | its link | this computer alone | "
+        "waiting for arithmetic | test accuracy |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for delay in (0, 1):
         made, accuracy = one_run(delay, seeds[0])
+        waited = made.waited_s / made.now_s
         lines.append(
             f"| {delay} | {made.now_s:.1f} s | {made.busy:.1%} | {made.chip_s / made.now_s:.1%} | "
-            f"{made.link_s / made.now_s:.1%} | {made.waited_s / made.now_s:.1%} | {accuracy:.1%} |"
+            f"{made.link_s / made.now_s:.1%} | {1.0 - made.busy - waited:.1%} | {waited:.1%} | {accuracy:.1%} |"
         )
     return "\n".join(lines) + "\n"

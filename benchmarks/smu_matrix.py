@@ -1,73 +1,65 @@
-"""A 16 x 16 array behind emulated source-measure units and a switch matrix learns a small task, over real sockets."""
+"""A 16 x 16 array behind emulated source-measure units and a switch matrix learns a small task, in virtual time.
+
+The real drivers speak to the emulators without wires and in one thread, so that a run is the same to the last bit: on
+sockets, and in real time, traps switch and cells relax by when a message happens to arrive.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pib_lab
 from benchmarks.runs import mean_se, percent
+from benchmarks.virtual import in_place_of
 from data.datasets import load
+from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 from drivers.emulators.bench_file import BenchFile, read_bench_file
+from drivers.emulators.direct import DirectTransport
 from drivers.emulators.emulate import start_bench
-from drivers.emulators.latency import LIKE_REAL, NONE
-from pib_lab.clocks import RealClock, VirtualClock
+from drivers.emulators.server import TcpServer
+from drivers.latencies import LIKE_REAL
+from drivers.wire.dialects import Dialect
+from pib_lab.device import DeviceContext
 from pib_lab.events import RunFinished
 from pib_lab.training import Trainer
 
 PROTOCOL = "memristor-smu-matrix"
+DRIVER = "memristor-smu-matrix"
 FILE = Path(__file__).resolve().parents[1] / "docs" / "examples" / "smu-matrix-bench.toml"
-_SOURCES = {"drive": "drive-minus", "minus": "drive-minus", "plus": "plus", "bias": "bias"}
 
 
-@contextmanager
-def emulated(seed: int, like_real: bool = False) -> Iterator[tuple[list[str], Callable[[], float]]]:
-    """The bench of the protocol in a process of its own: overrides that name its addresses, and its clock.
+class EmulatedSmuMatrix(MemristorSmuMatrix):
+    """The device with the bench of the protocol right behind it, all instruments on the lab's clock, all latencies on.
 
-    like_real: with the instruments' latencies, in virtual time; else without latencies, in real time.
+    The chip is that of the run's seed.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the child: its matrices are small
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    server = context.Process(target=_serve, args=(seed, like_real, there), daemon=True)
-    server.start()
-    try:
-        addresses = here.recv()
-        overrides = [f"hardware.chip.sources.{bus}.address={addresses[name]}" for bus, name in _SOURCES.items()]
-        overrides += [
-            f"hardware.chip.matrix.address={addresses['matrix']}",
-            "hardware.chip.matrix.settle_s=0.0",
-            f"hardware.chip.serial=emulated-{seed}",
-        ]
 
-        def now_s() -> float:
-            here.send(None)
-            return float(here.recv())
+    is_mock = True  # nothing to guard, and a virtual clock
 
-        yield overrides, now_s
-    finally:
-        here.close()
-        server.join(10.0)
+    def __init__(self, options: dict[str, Any], context: DeviceContext) -> None:
+        file = read_bench_file(FILE)
+        self._bench = start_bench(_anywhere(file, context.seed), clock=context.clock, latency=LIKE_REAL)
+        names = {f"TCPIP::127.0.0.1::{instrument.port}::SOCKET": instrument.name for instrument in file.instruments}
 
+        def connect(address: str, dialect: Dialect) -> DirectTransport:
+            server = self._bench.servers[names[address]]
+            assert isinstance(server, TcpServer)  # no board is on this bench
+            return DirectTransport(server.instrument, address)
 
-def _serve(seed: int, like_real: bool, pipe: Connection) -> None:
-    """Serve on any free ports, and tell the time, until the other end of the pipe closes."""
-    file = _anywhere(read_bench_file(FILE), seed)
-    clock = VirtualClock() if like_real else RealClock()
-    with start_bench(file, control_port=None, clock=clock, latency=LIKE_REAL if like_real else NONE) as running:
-        pipe.send(running.addresses)
-        with contextlib.suppress(EOFError):
-            while True:
-                pipe.recv()
-                pipe.send(clock.now_s())
+        super().__init__(options, context, connect)
+
+    def close(self) -> None:
+        """End the bench, after all units are closed."""
+        super().close()
+        self._bench.close()
 
 
 def _anywhere(file: BenchFile, seed: int) -> BenchFile:
@@ -76,58 +68,94 @@ def _anywhere(file: BenchFile, seed: int) -> BenchFile:
     return file.model_copy(update={"instruments": instruments, "chip": chip, "control_port": 0})
 
 
-def busy(seed: int) -> tuple[float, float]:
-    """(seconds of the instruments in virtual time, processor seconds of this computer) of an epoch of training.
+@dataclass
+class Made:
+    """One run. instruments_s: virtual, from the first step on; own_s: processor time of this computer in them but for
+    the emulators; whole_s: processor time of all of it, emulators and preparation included."""
 
-    The driver waits for every answer, so the two follow each other and never overlap. Preparation is not counted.
-    """
-    spent = [0.0, 0.0]
-    run = Trainer.run
-    with emulated(seed, like_real=True) as (overrides, now_s), tempfile.TemporaryDirectory() as out:
+    accuracy: float = 0.0
+    pulses: int = 0
+    samples: int = 0
+    instruments_s: float = 0.0
+    own_s: float = 0.0
+    whole_s: float = 0.0
 
-        def timed(trainer: Trainer) -> RunFinished:
-            instruments_s, computer_s = now_s(), time.thread_time()
-            finished = run(trainer)
-            spent[:] = [now_s() - instruments_s, time.thread_time() - computer_s]
-            return finished
+    @property
+    def busy(self) -> float:
+        """Fraction of the time in which the instruments are at work; the driver waits for every answer."""
+        return self.instruments_s / (self.instruments_s + self.own_s)
 
-        lab = pib_lab.open(PROTOCOL, seed=seed, overrides=[*overrides, "schedule.epochs=1"])
-        with mock.patch.object(Trainer, "run", timed):
-            done = lab.train(Path(out))
+
+def one_run(seed: int, overrides: Sequence[str] = ()) -> Made:
+    """A whole training at this seed; the same numbers each time. Raises what ended a run that failed."""
+    made, began_s = Made(), time.process_time()
+    emulating = [0.0]
+    send, run = DirectTransport._send, Trainer.run
+
+    def timed_send(transport: DirectTransport, message: str) -> list[str]:
+        before_s = time.thread_time()
+        try:
+            return send(transport, message)
+        finally:
+            emulating[0] += time.thread_time() - before_s
+
+    def timed_run(trainer: Trainer) -> RunFinished:
+        own_s, instruments_s = time.thread_time() - emulating[0], _clock(trainer).now_s()
+        finished = run(trainer)
+        made.own_s = time.thread_time() - emulating[0] - own_s
+        made.instruments_s = _clock(trainer).now_s() - instruments_s
+        return finished
+
+    with (
+        in_place_of(DRIVER, "benchmarks.smu_matrix:EmulatedSmuMatrix"),
+        mock.patch.object(DirectTransport, "_send", timed_send),
+        mock.patch.object(Trainer, "run", timed_run),
+        tempfile.TemporaryDirectory() as out,
+    ):
+        done = pib_lab.open(PROTOCOL, seed=seed, overrides=list(overrides)).train(Path(out))
     if done.error is not None:
         raise done.error
-    return spent[0], spent[1]
+    made.accuracy, made.pulses = done.metrics["test_accuracy"], done.pulses
+    made.samples = done.passes.total - done.passes.verify
+    made.whole_s = time.process_time() - began_s
+    return made
+
+
+def _clock(trainer: Trainer) -> Any:
+    """That of the instruments, which all units share."""
+    return trainer.learners[0].unit._clock  # type: ignore[attr-defined]
 
 
 def smu_matrix(seeds: Sequence[int], processes: int) -> str:
-    """Accuracy on the test split against chance, wall time, and what the instruments did."""
-    accuracies, walls, pulses, passes = [], [], [], []
-    for seed in seeds:
-        with emulated(seed) as (overrides, _), tempfile.TemporaryDirectory() as out:
-            lab = pib_lab.open(PROTOCOL, seed=seed, overrides=overrides)
-            done = lab.train(Path(out))
-        if done.error is not None:
-            raise done.error
-        accuracies.append(done.metrics["test_accuracy"])
-        walls.append(done.wall_s)
-        pulses.append(done.pulses)
-        passes.append(done.passes.total - done.passes.verify)
-        print(
-            f"seed {seed}: {percent(accuracies[-1:])}, {done.wall_s:.0f} s, all confirmed off: {done.safe}", flush=True
-        )
-    instruments_s, computer_s = busy(seeds[0])
-    data = load(lab.experiment.dataset, 1)
-    bits = lab.experiment.hardware["chip"].options["drive_bits"]
-    readings = [bits * unit.outputs for unit in lab.experiment.units]
+    """Accuracy on the test split against chance, what the instruments did, and how busy they were."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return section(seeds, list(pool.map(one_run, seeds)))
+
+
+def section(seeds: Sequence[int], runs: Sequence[Made]) -> str:
+    """The part of the page that these runs make."""
+    experiment = pib_lab.open(PROTOCOL, mock=True).experiment
+    data, bits = load(experiment.dataset, 1), experiment.hardware["chip"].options["drive_bits"]
+    readings = [bits * unit.outputs for unit in experiment.units]
+    busy = mean_se([100 * run.busy for run in runs])
+    rows = "".join(
+        f"| {seed} | {run.accuracy:.2%} | {run.instruments_s:,.0f} s | {run.own_s:.1f} s | {run.busy:.1%} "
+        f"| {run.pulses:,} | {run.samples:,} |\n"
+        for seed, run in zip(seeds, runs, strict=True)
+    )
     return (
-        f"| test accuracy, {len(seeds)} seeds | chance | wall time of a run | pulses | samples through a unit |\n"
-        "|---|---|---|---|---|\n"
-        f"| {percent(accuracies)} | {100 / data.classes:.0f} % | {mean_se(walls)[0]:.0f} s, longest {max(walls):.0f} s "
-        f"| {mean_se(pulses)[0]:,.0f} | {mean_se(passes)[0]:,.0f} |\n\n"
-        f"{len(data.train)} training and {len(data.test)} test samples of {data.features} pixels. A sample takes up to "
-        f"{' and '.join(map(str, readings))} readings of a pair of columns in the {len(readings)} units. Emulators in "
-        "a process of their own, on TCP, latencies and settling off.\n\n"
-        f"Hardware busy over wall time, one epoch with the latencies of `drivers/emulators/latency.py` in virtual time "
-        f"(settling of the matrix left out): {instruments_s:,.0f} s of the instruments and {computer_s:.1f} s of this "
-        f"computer, one after the other: **{instruments_s / (instruments_s + computer_s):.1%}**.\n"
+        "### A 16 x 16 array behind source-measure units and a matrix\n\n"
+        f"`python -m benchmarks smu-matrix --seeds {len(runs)}`; three digits at 4 x 4 pixels, `{PROTOCOL}`. Real "
+        "drivers on the emulators, without wires and in one thread, in virtual time: the same to the last bit "
+        "each time.\n\n"
+        "| seed | test accuracy | instruments | this computer | hardware busy | pulses | samples through a unit |\n"
+        "|---|---|---|---|---|---|---|\n"
+        f"{rows}\n"
+        f"Test accuracy {percent([run.accuracy for run in runs])}, chance {100 / data.classes:.0f} %; hardware busy "
+        f"**{busy[0]:.1f} ± {busy[1]:.1f} %**. {len(data.train)} training and {len(data.test)} test samples of "
+        f"{data.features} pixels; a sample takes up to {' and '.join(map(str, readings))} readings of a pair of "
+        f"columns in the {len(readings)} units. Times are from the first step to the last event: of the instruments in "
+        "virtual time, by `drivers/latencies.py`, relays and their settling included; of this computer in processor "
+        "time, the emulators left out. The driver waits for every answer, so the two follow each other.\n\n"
+        f"All of it, emulators included: {sum(run.whole_s for run in runs):,.0f} s of one core.\n"
     )

@@ -1,4 +1,4 @@
-"""Plots of bring-up procedures, from their arrays alone."""
+"""Plots of bring-up procedures, from their arrays alone; those of optical rigs are in `optics_plots`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from data.map_plots import FAULT_COLOURS
+from data.optics_plots import OPTICS_PLOTS
+from data.plot_axes import make_axes, picture
 from data.profile_fit import ProfileFit
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.findings import Measured
@@ -36,17 +38,11 @@ def write_plots(procedure: str, arrays: Arrays, folder: Path) -> tuple[str, ...]
     return tuple(names)
 
 
-def _axes(title: str, count: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(5.2 * count, 4.0), layout="constrained")
-    figure.suptitle(title)
-    return figure, list(figure.subplots(1, count, squeeze=False).flat)
-
-
 def _currents(arrays: Arrays) -> Figure | None:
     names = [name for name in arrays if name.endswith("_a")]
     if not names:
         return None
-    figure, (axes,) = _axes("Currents of the contact check")
+    figure, (axes,) = make_axes("Currents of the contact check")
     for position, name in enumerate(names):
         values = np.abs(arrays[name])
         values = np.maximum(values[np.isfinite(values)], 1e-15)
@@ -55,12 +51,6 @@ def _currents(arrays: Arrays) -> Figure | None:
     axes.set_ylabel("current (A); 1e-15 is none")
     axes.set_xticks(range(len(names)), [name[:-2].replace("_", "\n") for name in names], fontsize=8)
     return figure
-
-
-def _picture(figure: Figure, axes: Axes, values: Measured, title: str, label: str) -> None:
-    image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
-    figure.colorbar(image, ax=axes, label=label)
-    axes.set(title=title, xlabel="column", ylabel="row")
 
 
 def _codes(axes: Axes, codes: Measured, names: tuple[str, ...], colours: tuple[str, ...], title: str) -> None:
@@ -78,9 +68,9 @@ def _codes(axes: Axes, codes: Measured, names: tuple[str, ...], colours: tuple[s
 def _forming(arrays: Arrays) -> Figure | None:
     if "outcome" not in arrays:
         return None
-    figure, (left, middle, right) = _axes("Forming", 3)
+    figure, (left, middle, right) = make_axes("Forming", 3)
     _codes(left, arrays["outcome"], _OUTCOMES, _OUTCOME_COLOURS, "outcome")
-    _picture(figure, middle, arrays["gate_v"], "gate voltage at forming", "V")
+    picture(figure, middle, arrays["gate_v"], "gate voltage at forming", "V")
     for name, label in (("formed_siemens", "after forming"), ("reset_siemens", "after RESET")):
         values = np.sort(arrays[name][np.isfinite(arrays[name])]) * 1e6
         right.step(values, np.linspace(0.0, 1.0, len(values)), label=label)
@@ -92,7 +82,7 @@ def _forming(arrays: Arrays) -> Figure | None:
 def _loops(arrays: Arrays) -> Figure | None:
     if "currents_a" not in arrays:
         return None
-    figure, (left, right) = _axes("Current-voltage loops", 2)
+    figure, (left, right) = make_axes("Current-voltage loops", 2)
     volts = arrays["volts_v"]
     for cell in arrays["currents_a"]:
         left.plot(volts, np.maximum(np.abs(cell[-1]) * 1e6, 1e-4), lw=0.8)
@@ -110,7 +100,7 @@ def _loops(arrays: Arrays) -> Figure | None:
 def _trains(arrays: Arrays) -> Figure | None:
     if "response_siemens" not in arrays:
         return None
-    figure, (left, right) = _axes("Response to identical pulses", 2)
+    figure, (left, right) = make_axes("Response to identical pulses", 2)
     response = arrays["response_siemens"].mean(axis=-1) * 1e6
     pulses = response.shape[3] - 1
     for cell in response:
@@ -130,9 +120,9 @@ def _map(arrays: Arrays) -> Figure | None:
     if "readings_siemens" not in arrays:
         return None
     readings = arrays["readings_siemens"]
-    figure, (left, right) = _axes("Conductance", 2)
+    figure, (left, right) = make_axes("Conductance", 2)
     mean = readings.mean(axis=0)
-    _picture(figure, left, mean * 1e6, f"mean of {len(readings)} readings", "µS")
+    picture(figure, left, mean * 1e6, f"mean of {len(readings)} readings", "µS")
     right.hist(mean.ravel() * 1e6, bins=40)
     right.set(xlabel="µS", ylabel="cells")
     return figure
@@ -141,10 +131,10 @@ def _map(arrays: Arrays) -> Figure | None:
 def _faults(arrays: Arrays) -> Figure | None:
     if "faults" not in arrays:
         return None
-    figure, (left, right) = _axes("Fault scan", 2)
+    figure, (left, right) = make_axes("Fault scan", 2)
     names = tuple(kind.name.lower().replace("_", " ") for kind in FaultKind)
     _codes(left, arrays["faults"], names, tuple(FAULT_COLOURS[kind] for kind in FaultKind), "found")
-    _picture(figure, right, arrays["readings_siemens"] * 1e6, "mean reading", "µS")
+    picture(figure, right, arrays["readings_siemens"] * 1e6, "mean reading", "µS")
     return figure
 
 
@@ -157,7 +147,7 @@ def _daily(arrays: Arrays) -> Figure | None:
     present = [item for item in shown if item[0] in arrays]
     if not present:
         return None
-    figure, panels = _axes("Daily check", len(present))
+    figure, panels = make_axes("Daily check", len(present))
     for axes, (name, label, scale) in zip(panels, present, strict=True):
         axes.plot(arrays[name] * scale, "o")
         if f"stored_{name}" in arrays:
@@ -169,7 +159,7 @@ def _daily(arrays: Arrays) -> Figure | None:
 
 def write_fit_plot(fit: ProfileFit, path: Path) -> None:
     """Measured and fitted mean paths of each cell, and what is left between them. Raises OSError."""
-    figure, (left, right) = _axes(f"Profile fit to {fit.cells} cells", 2)
+    figure, (left, right) = make_axes(f"Profile fit to {fit.cells} cells", 2)
     pulses = fit.measured.shape[2] - 1
     position = np.arange(2 * pulses + 2)
     for measured, model in zip(fit.measured.reshape(fit.cells, -1), fit.model.reshape(fit.cells, -1), strict=True):
@@ -191,4 +181,5 @@ _PLOTS: dict[str, dict[str, Callable[[Arrays], Figure | None]]] = {
     "map-conductance": {"map": _map},
     "scan-faults": {"faults": _faults},
     "daily-check": {"daily": _daily},
+    **OPTICS_PLOTS,
 }

@@ -12,16 +12,18 @@ from data.procedure_record import ProcedureRecord, write_whole
 from pib_lab.errors import RunFileError
 
 SUMMARY = "summary.html"
-_UNITS = {"_v": "V", "_a": "A", "_s": "s", "_siemens": "S", "_ohm": "ohm", "_k": "K"}
+_UNITS = {"_v": "V", "_a": "A", "_s": "s", "_siemens": "S", "_ohm": "ohm", "_k": "K", "_rad": "rad"}
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{{ r.procedure }}: chip {{ r.serial }}</title>
+<html lang="en"><meta charset="utf-8"><title>{{ r.procedure }}: {{ r.subject }} {{ r.serial }}</title>
 <style>body{font:15px system-ui;margin:2em;max-width:70em}td,th{padding:.2em .9em .2em 0;text-align:left;
-vertical-align:top}.pass{color:#00694b}.fail{color:#b02a00;font-weight:bold}.not-tested{color:#555}img{max-width:100%}
+vertical-align:top}.pass{color:#00694b}.fail{color:#b02a00;font-weight:bold}.not-tested{color:#555}.incomplete{color:#7a5a00;font-weight:bold}img{max-width:100%}
 </style>
-<h1>{{ r.procedure }}: chip {{ r.serial }}{% if r.mock %} (mock){% endif %}</h1>
-<p class="{{ r.verdict.value.replace(' ', '-') }}">{{ r.verdict.value }} ({{ r.status }})</p>
+<h1>{{ r.procedure }}: {{ r.subject }} {{ r.serial }}{% if r.mock %} (mock){% endif %}</h1>
+<p class="{{ r.verdict.value.replace(' ', '-') }}">{{ r.verdict.value }} ({{ r.status
+}}{% if r.status != "finished" %}: a part only{% endif %})</p>
+{% if r.not_tested %}<p class="incomplete">Not tested: {{ r.not_tested | join(", ") }}</p>{% endif %}
 {% if r.error %}<p class="fail">{{ r.error }}</p>{% endif %}
 {% if r.not_confirmed %}<p class="fail">NOT confirmed off: {{ r.not_confirmed | join(", ") }}</p>{% endif %}
 <table><tr><th>check</th><th>verdict</th><th>found</th><th>limits</th><th></th></tr>
@@ -30,7 +32,7 @@ vertical-align:top}.pass{color:#00694b}.fail{color:#b02a00;font-weight:bold}.not
 <td>{{ shown(check.numbers) }}</td><td>{{ shown(check.limits) }}</td><td>{{ check.detail }}</td></tr>
 {% endfor %}</table>
 {% for plot in r.plots %}<p><img src="{{ plot }}" alt="{{ plot }}"></p>{% endfor %}
-<p>{{ r.rows }} x {{ r.columns }} cells, {{ r.pulses }} pulses; {{ r.started }} to {{ r.ended }}, {{ r.who }},
+<p>{{ r.rows }} x {{ r.columns }} {% if r.subject == "chip" %}cells, {{ r.pulses }} pulses{% else %}pixels{% endif %}; {{ r.started }} to {{ r.ended }}, {{ r.who }},
 pib-lab {{ r.versions["pib-lab"] }}.</p></html>
 """
 

@@ -19,7 +19,7 @@ import platformdirs
 from data.lock import WriterLock
 from data.procedure_record import ProcedureRecord, check_from, check_to, plain, write_whole
 from pib_lab.errors import RunFileError
-from pib_lab.findings import Check, Measured, Verdict
+from pib_lab.findings import Check, Measured, Verdict, untested
 
 SCHEMA = 1
 _PATIENCE = 100  # tries, 50 ms apart, for another process to finish its own entry
@@ -27,7 +27,7 @@ _PATIENCE = 100  # tries, 50 ms apart, for another process to finish its own ent
 
 @dataclass(frozen=True)
 class Entry:
-    """One procedure in a passport; run: its folder; plots: paths."""
+    """One procedure in a passport; run: its folder; plots: paths; not_tested: names of checks."""
 
     procedure: str
     date: str
@@ -43,6 +43,7 @@ class Entry:
     run: str
     plots: tuple[str, ...]
     error: str
+    not_tested: tuple[str, ...] = ()
 
 
 class Passport:
@@ -145,6 +146,7 @@ def _tree(record: ProcedureRecord, run: Path) -> dict[str, Any]:
                 "date": record.ended,
                 "status": record.status,
                 "verdict": record.verdict.value,
+                "not_tested": record.not_tested,
                 "checks": [check_to(check) for check in record.checks],
                 "settings": record.settings,
                 "who": record.who,
@@ -161,9 +163,11 @@ def _tree(record: ProcedureRecord, run: Path) -> dict[str, Any]:
 
 
 def _entry(tree: Mapping[str, Any]) -> Entry:
+    checks = tuple(check_from(item) for item in tree["checks"])
     changed = {
         "verdict": Verdict(tree["verdict"]),
-        "checks": tuple(check_from(item) for item in tree["checks"]),
+        "checks": checks,
+        "not_tested": untested(checks),
         "array": tuple(tree["array"]),
         "plots": tuple(tree["plots"]),
     }

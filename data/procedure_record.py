@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pib_lab.errors import RunFileError
-from pib_lab.findings import Check, Measured, Verdict
+from pib_lab.findings import Check, Measured, Verdict, untested
 
 SCHEMA = 1
 RECORD, ARRAYS, PROTOCOL = "procedure.json", "arrays.npz", "protocol.toml"
@@ -21,10 +21,12 @@ RECORD, ARRAYS, PROTOCOL = "procedure.json", "arrays.npz", "protocol.toml"
 
 @dataclass(frozen=True)
 class ProcedureRecord:
-    """One procedure on one chip. status: "finished", "aborted" or "failed"; the verdict is that of its checks.
+    """One procedure on one chip. status: "finished", "aborted" or "failed": of the last two, what is held is a part;
+    the verdict is that of its checks.
 
     settings: SI values; who: user and computer; versions: of the software; pulses: sent to all cells together;
-    not_confirmed: outputs that were not read back off.
+    not_confirmed: outputs that were not read back off; subject: "chip", or "rig" for a calibration of optics, whose
+    rows and columns are those of the panel.
     """
 
     procedure: str
@@ -45,7 +47,13 @@ class ProcedureRecord:
     error: str = ""
     not_confirmed: tuple[str, ...] = ()
     plots: tuple[str, ...] = ()
+    subject: str = "chip"
     arrays: Mapping[str, Measured] = field(default_factory=dict, repr=False)
+
+    @property
+    def not_tested(self) -> tuple[str, ...]:
+        """Names of the checks that were not tested: why a procedure without a failure is incomplete."""
+        return untested(self.checks)
 
 
 def write_protocol(folder: Path, text: str) -> None:
@@ -86,6 +94,7 @@ def read_record(folder: Path) -> ProcedureRecord:
         with np.load(Path(folder) / ARRAYS, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         checks = tuple(check_from(item) for item in tree.pop("checks"))
+        tree.pop("not_tested", None)  # told by the checks
         verdict = Verdict(tree.pop("verdict"))
         plots, doubtful = tuple(tree.pop("plots")), tuple(tree.pop("not_confirmed"))
         return ProcedureRecord(
@@ -101,7 +110,7 @@ def to_json(record: ProcedureRecord) -> str:
     """Everything but the arrays; numbers that are not finite become null, for JSON has none."""
     tree = {key: value for key, value in record.__dict__.items() if key not in ("arrays", "checks")}
     checks = [check_to(check) for check in record.checks]
-    return json.dumps(plain({"schema": SCHEMA, **tree, "checks": checks}), indent=1)
+    return json.dumps(plain({"schema": SCHEMA, **tree, "not_tested": record.not_tested, "checks": checks}), indent=1)
 
 
 def check_to(check: Check) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from data.summary import PASS_KINDS, PULSE_TIMES_S, RunData, summarise
 from data.wording import count, duration, interval, percent
 from pib_lab.errors import RunFileError
 from pib_lab.events import Event
+from pib_lab.records import disturbs_key
 
 REPORT_NAME = "report.html"
 _TITLES = {"finished": "finished", "aborted": "aborted", "failed": "failed", "unfinished": "no end recorded"}
@@ -61,6 +62,7 @@ def render(events: Iterable[Event]) -> str:
         passes=[(kind, getattr(run.passes, kind)) for kind in PASS_KINDS],
         pulse_times=[(duration(width), duration(width * run.pulses)) for width in PULSE_TIMES_S],
         worn=[(unit.info.name, unit.wear) for unit in run.units if unit.wear is not None],
+        disturbs=_disturbs(run),
         scans=[scan for unit in run.units for scan in unit.scans],
         pictures=_pictures(run),
     )
@@ -80,6 +82,13 @@ def _headline(run: RunData) -> list[tuple[str, str]]:
         ("data set", run.started.dataset),
         ("seed", str(run.started.seed)),
     ]
+
+
+def _disturbs(run: RunData) -> list[tuple[str, float]]:
+    """Units and the most that a cell of each was disturbed, for those that count it, of a run that has concluded."""
+    metrics = run.finished.metrics if run.finished is not None else {}
+    names = [(unit.info.name, disturbs_key(unit.info.name)) for unit in run.units]
+    return [(name, metrics[key]) for name, key in names if key in metrics]
 
 
 def _pictures(run: RunData) -> dict[str, list[dict[str, str]]]:

@@ -54,6 +54,7 @@ def _write_unit(file: Any, index: int, unit: UnitInfo) -> None:
         "parameter_limits": unit.parameter_limits,
         "parameter_shape": np.array(unit.parameter_shape, np.int64),
         "settle_s": unit.settle_s,
+        "how": unit.how,
     }
     for name, value in attributes.items():
         group.attrs[name] = value
@@ -98,6 +99,7 @@ def _read_unit(name: str, at: Any) -> UnitInfo:
         parameter_limits=_pair(at["parameter_limits"]),
         parameter_shape=_ints(at["parameter_shape"]),
         settle_s=float(at["settle_s"]),
+        how=str(at.get("how", "")),  # not in files of before units told
     )
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pib_lab.capabilities import CountsDisturbs, Digital
 from pib_lab.clocks import Stopwatch
 from pib_lab.learner import LocalLearner
 from pib_lab.lessons import LearnRecord
-from pib_lab.records import NAN, Passes
+from pib_lab.records import NAN, Passes, disturbs_key
 from pib_lab.wear import WearBudget
 
 
@@ -22,7 +23,11 @@ class Accounts:
         self.budget = WearBudget(learners, pulses)
         self.watch = Stopwatch(clock)
         self._clock = clock
-        self._cells = sum(learner.parameters.faults.size for learner in learners)
+        self._learners = learners
+        self._cells = sum(learner.parameters.cells for learner in learners)
+        digital = [learner.unit for learner in learners if isinstance(learner.unit, Digital)]
+        self._physical = len(learners) - len(digital)
+        self._digital_weights = sum(unit.digital_weights() for unit in digital)
 
     def note_step(self, records: Sequence[LearnRecord]) -> None:
         """A step has cost this, beyond its measurements."""
@@ -31,13 +36,19 @@ class Accounts:
         )
         self.budget.note_step(sum(record.pulses for record in records), sum(record.cells_written for record in records))
 
-    def conclude(self, updates: int, delayed: int | None) -> None:
-        """The last metrics; `updates`: samples learned from, times units; `delayed`: batches that were measured before
-        the update of the batch before them, or None where none can be."""
+    def conclude(self, samples: int, delayed: int | None) -> None:
+        """The last metrics; `samples`: learned from by every unit; `delayed`: batches that were measured before the
+        update of the batch before them, or None where none can be. Digital units have no passes and no pulses, and so
+        no part in what is told of an update or of a parameter."""
         if delayed is not None:
             self.metrics["delayed_batches"] = float(delayed)
-        self.metrics["training_passes_per_sample_per_update"] = self.passes.training / max(1, updates)
-        self.metrics["pulses_per_parameter"] = self.budget.pulses() / self._cells
+        self.metrics["training_passes_per_sample_per_update"] = self.passes.training / max(1, samples * self._physical)
+        self.metrics["pulses_per_parameter"] = self.budget.pulses() / max(1, self._cells)
+        if self._digital_weights:
+            self.metrics["digital_weights"] = float(self._digital_weights)
+        for learner in self._learners:
+            if isinstance(learner.unit, CountsDisturbs):
+                self.metrics[disturbs_key(learner.name)] = float(learner.unit.half_select_disturbs().max())
 
     def snapshot(self) -> dict[str, Any]:
         """What a resume needs."""

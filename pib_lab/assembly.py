@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pib_lab.capabilities import LimitsCurrent
-from pib_lab.device import Clock, Device, DeviceContext, Guard, UnitRequest
+from pib_lab.capabilities import Digital, LimitsCurrent
+from pib_lab.device import Clock, Device, DeviceContext, Guard, Traffic, UnitRequest
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.experiment import Experiment
 from pib_lab.learner import LocalLearner
-from pib_lab.lessons import LearnerConfig
+from pib_lab.lessons import learner_config
 from pib_lab.objectives import make_objective
 from pib_lab.quantities import parse_quantity
 from pib_lab.registry import Factory
@@ -25,7 +25,11 @@ def part_seed(seed: int, *names: str) -> int:
 
 
 def make_units(
-    experiment: Experiment, factories: Mapping[str, Factory], clock: Clock, guard: Guard | None = None
+    experiment: Experiment,
+    factories: Mapping[str, Factory],
+    clock: Clock,
+    guard: Guard | None = None,
+    traffic: Traffic | None = None,
 ) -> tuple[dict[str, Device], list[PhysicalUnit]]:
     """Devices by name, and units in the order of the signal; none is open.
 
@@ -33,16 +37,17 @@ def make_units(
     """
     devices: dict[str, Device] = {}
     for name, hardware in experiment.hardware.items():
-        context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock, guard)
+        context = DeviceContext(name, part_seed(experiment.seed, "device", name), clock, guard, traffic)
         devices[name] = factories[name](hardware.options, context)
     units = []
     for wanted in experiment.units:
         device = devices[experiment.device_of(wanted)]
         plain = device.unit(UnitRequest(wanted.name, wanted.inputs, wanted.outputs, wanted.options))
         options = dict(wanted.options)
-        if experiment.limits.current is not None:
+        drives = not isinstance(plain, Digital)  # limits are of what is sent, and memory sends nothing
+        if drives and experiment.limits.current is not None:
             options |= _current_limit(experiment.limits.current, plain)
-        if experiment.limits.drive is not None:
+        if drives and experiment.limits.drive is not None:
             options |= _drive_limit(experiment.limits.drive, plain)
         request = UnitRequest(wanted.name, wanted.inputs, wanted.outputs, options)
         units.append(device.unit(request) if options != dict(wanted.options) else plain)
@@ -77,26 +82,8 @@ def _current_limit(text: str, unit: PhysicalUnit) -> dict[str, float]:
 def make_learners(experiment: Experiment, units: Sequence[PhysicalUnit]) -> list[LocalLearner]:
     """One local learner per unit, as the protocol says."""
     learners = []
-    rule, conditioning = experiment.rule, experiment.conditioning
-    for index, (unit, wanted) in enumerate(zip(units, experiment.units, strict=True)):
-        last = index == len(units) - 1
-        config = LearnerConfig(
-            rectify=wanted.rectify if wanted.rectify is not None else not last,
-            range=conditioning.range,
-            headroom=conditioning.headroom,
-            conditioning_momentum=conditioning.momentum,
-            rule=rule.name,
-            optimiser=rule.optimiser,
-            momentum=rule.momentum,
-            second_momentum=rule.second_momentum,
-            deadband=rule.deadband,
-            centring=rule.centring,
-            perturbation=rule.perturbation,
-            init_scale=wanted.init_scale,
-            learning_rate_scale=wanted.learning_rate_scale,
-            train=wanted.train,
-            max_saturated=experiment.limits.saturated,
-        )
+    for unit, wanted in zip(units, experiment.units, strict=True):
         objective = make_objective(wanted.objective.name, wanted.objective.options)
-        learners.append(LocalLearner(unit, objective, config, part_seed(experiment.seed, "learner", wanted.name)))
+        config, seed = learner_config(experiment, wanted), part_seed(experiment.seed, "learner", wanted.name)
+        learners.append(LocalLearner(unit, objective, config, seed))
     return learners

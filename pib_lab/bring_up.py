@@ -7,9 +7,11 @@ import getpass
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,19 +22,20 @@ from data.passport import Passport
 from data.procedure_record import PROTOCOL, ProcedureRecord, write_protocol, write_record
 from data.wear_ledger import WearLedger, default_folder
 from drivers.bringup.catalogue import read_settings
-from drivers.bringup.job import Job
-from drivers.chip.probe import ChipProbe, OffersProbe
+from drivers.bringup.reach import Reach, reach
 from drivers.safe.commands import Guarded
 from drivers.safe.execution import carry_out_all
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock, Device, DeviceContext
-from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, PibError, RunFileError
+from pib_lab.errors import Cancelled, DeviceError, LinkError, PibError, RunFileError
+from pib_lab.events import MadeSafe
 from pib_lab.findings import Findings, Measured, Progress, Publish, Verdict
-from pib_lab.guarding import Watch
-from pib_lab.overrides import apply_overrides
+from pib_lab.guarding import Watch, check_addresses, not_connected, require_links, told_doubt, traffic_log
+from pib_lab.overrides import apply_overrides, refuse_other_profiles
 from pib_lab.procedure import Procedure, parse_procedure
+from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished, ProcedureStarted
 from pib_lab.provenance import git_commit, versions
-from pib_lab.registry import find_driver, is_mock
+from pib_lab.registry import find_driver, is_mock, is_real
 from pib_lab.unit import CancelToken, SafeReport
 
 ARRAY = "0"
@@ -49,6 +52,16 @@ class Outcome:
     error: PibError | None = None
 
 
+class View(Protocol):
+    """Watches a procedure."""
+
+    def show(self, event: ProcedureEvent) -> None:
+        """Take note of `event`, without delay."""
+
+
+Watched = Callable[[Path], AbstractContextManager[View]]
+
+
 class BringUp:
     """One procedure with its device. Building it connects to nothing."""
 
@@ -59,6 +72,7 @@ class BringUp:
         mock: bool = False,
         passport_dir: Path | None = None,
         wear_dir: Path | None = None,
+        traffic: bool = False,
     ) -> None:
         self.protocol: Procedure = parse_procedure(text)
         self._text = text
@@ -67,40 +81,78 @@ class BringUp:
         (self._name, self._hardware), *_ = self.protocol.hardware.items()
         _, self._factory = find_driver(self._hardware.driver, mock, f"hardware.{self._name}")
         self.mock = is_mock(self._factory)
+        self._keep_traffic = traffic
+        self.traffic_failure = ""
+        """Why what went over the links could not be kept to the end."""
         self._passport_dir = passport_dir
         self._ledger = WearLedger(wear_dir or default_folder())
+        self._view = _Detachable(None)
         self.report: SafeReport | None = None
 
-    def run(self, out: Path, publish: Publish, cancel: CancelToken) -> Outcome:
+    def run(self, out: Path, publish: Publish, cancel: CancelToken, watched: Watched | None = None) -> Outcome:
         """Run the procedure into a new folder under `out`, and leave every output off.
 
-        What ends it on a device or by the operator comes back as the outcome's `error`, recorded. Raises
-        ConfigurationError for a device that offers no probe, RunFileError for a folder that cannot be written.
+        watched: from the folder to a view, in a `with` block that lasts as long as the procedure. What ends it on a
+        device or by the operator comes back as the outcome's `error`, recorded. Raises ConfigurationError for a device
+        that offers no probe, RunFileError for a folder that cannot be written.
         """
+        if self._keep_traffic:
+            require_links(self.mock)
         started = _now()
         folder = self._new_folder(out)
         write_protocol(folder, self._text)
+        with contextlib.ExitStack() as stack:
+            view = stack.enter_context(watched(folder)) if watched is not None else None
+            self._view = _Detachable(view)
+            try:
+                return self._run(folder, started, publish, cancel)
+            except _NeverBegun as problem:
+                stack.close()  # the view may keep something in the folder
+                with contextlib.suppress(OSError):  # the guardian has written something into it
+                    (folder / PROTOCOL).unlink()
+                    folder.rmdir()
+                raise problem.why from None
+
+    def _run(self, folder: Path, started: str, publish: Publish, cancel: CancelToken) -> Outcome:
+        """Raises _NeverBegun for what ends it before the device is open: then there is nothing to keep."""
+        protocol = self.protocol
+        self._view.show(
+            ProcedureStarted(folder.name, protocol.name, protocol.procedure.name, self._name, self.mock, time.time())
+        )
         clock: Clock = VirtualClock() if self.mock else RealClock()
         watch = None if self.mock else Watch(folder)
-        context = DeviceContext(self._name, self.protocol.seed, clock, watch.guardian if watch else None)
+        log = traffic_log(folder, clock) if self._keep_traffic else None
+        context = DeviceContext(self._name, self.protocol.seed, clock, watch.guardian if watch else None, log)
         device: Device | None = None
         try:
             device = self._factory(self._hardware.options, context)
             probe = self._probe(device)
             session = _Session(device, probe, watch, self._name, self._keep_report)
-            findings, error, pulses = self._carry_out(session, probe, folder.name, publish, cancel)
-        except PibError:  # nothing was begun, so there is nothing to keep
-            with contextlib.suppress(OSError):  # the guardian has written something into it
-                (folder / PROTOCOL).unlink()
-                folder.rmdir()
-            raise
+            told = _both(self._view.show, publish)
+            findings, error, pulses = self._carry_out(session, probe, folder.name, told, cancel)
+        except PibError as problem:
+            raise _NeverBegun(problem) from None
         finally:
             if device is not None:
                 device.close()
+            if log is not None:
+                log.close()
+                self.traffic_failure = log.failure
         if error is None and cancel.cancelled:
             error = Cancelled("stopped by the operator; what was found so far is recorded")
         record = self._record(probe, findings, error, pulses, started)
-        return self._keep(folder, record, findings, error)
+        outcome = self._keep(folder, record, findings, error)
+        self._view.show(
+            ProcedureFinished(record.status, record.verdict.value, pulses, record.error, not record.not_confirmed)
+        )
+        return outcome
+
+    def check(self) -> None:
+        """Build the device and its probe, connecting to nothing. Raises ConfigurationError for what they refuse."""
+        device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, VirtualClock()))
+        self._probe(device)
+        check_addresses({self._name: device})
+        device.close()
 
     def make_safe(self) -> list[SafeReport]:
         """Connect to the device, command all outputs off, read them back. A dead link is reported, not raised."""
@@ -122,7 +174,7 @@ class BringUp:
     def _carry_out(
         self,
         session: _Session,
-        probe: ChipProbe,
+        probe: Reach,
         run: str,
         publish: Publish,
         cancel: CancelToken,
@@ -134,7 +186,9 @@ class BringUp:
                 before = probe.pulses()
                 stored = self._passport(probe.serial).stored(*probe.shape)
                 try:
-                    findings = self._kind.run(Job(probe, _both(publish, told), cancel, stored), self._settings)
+                    findings = self._kind.run(
+                        self._kind.job(probe, _both(publish, told), cancel, stored), self._settings
+                    )
                 finally:
                     pulses = int((probe.pulses() - before).sum(dtype=np.int64))
         except PibError as problem:
@@ -145,22 +199,18 @@ class BringUp:
 
     def _keep_report(self, report: SafeReport) -> None:
         self.report = report
+        self._view.show(MadeSafe(self._name, report.confirmed, report.not_confirmed, report.detail))
 
     def _passport(self, serial: str) -> Passport:
         return Passport(serial, self._passport_dir, mock=self.mock)
 
-    def _probe(self, device: Device) -> ChipProbe:
-        if not isinstance(device, OffersProbe):
-            raise ConfigurationError(
-                f"hardware.{self._name}.driver: {self._hardware.driver!r} cannot bring a chip up: it offers no probe"
-            )
-        size = self.protocol.array
-        return device.probe(size.rows, size.columns)
+    def _probe(self, device: Device) -> Reach:
+        return reach(device, self._kind.subject, self.protocol.array, f"hardware.{self._name}")
 
     @contextlib.contextmanager
-    def _worn(self, probe: ChipProbe, run: str) -> Iterator[Publish]:
+    def _worn(self, probe: Reach, run: str) -> Iterator[Publish]:
         """Counts pulses of a real chip into its ledger: whenever the procedure tells of progress, and at the end."""
-        if self.mock:
+        if self.mock or self._kind.subject == "rig":  # patterns wear nothing out
             yield _silent
             return
         cells = {ARRAY: np.ones(probe.shape, np.bool_)}
@@ -180,7 +230,7 @@ class BringUp:
 
     def _record(
         self,
-        probe: ChipProbe,
+        probe: Reach,
         findings: Findings,
         error: PibError | None,
         pulses: int,
@@ -190,13 +240,14 @@ class BringUp:
         return ProcedureRecord(
             procedure=self.protocol.procedure.name,
             serial=probe.serial,
+            subject=self._kind.subject,
             mock=self.mock,
             rows=probe.shape[0],
             columns=probe.shape[1],
             started=started,
             ended=_now(),
             status=status,
-            verdict=findings.verdict if error is None else Verdict.FAIL,
+            verdict=_verdict(findings, error),
             checks=findings.checks,
             settings=self._settings.model_dump(),
             who=f"{_user()}@{platform.node()}",
@@ -237,13 +288,36 @@ class BringUp:
         raise RunFileError(f"{out}: too many procedures in one second; choose another --out")
 
 
+class _NeverBegun(Exception):
+    """Carries what ended a procedure before its device was open."""
+
+    def __init__(self, why: PibError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class _Detachable:
+    """A view, or none; one that fails is let go, for it must not end what it watches."""
+
+    def __init__(self, view: View | None) -> None:
+        self._view = view
+
+    def show(self, event: ProcedureEvent) -> None:
+        """Show it as long as there is a view."""
+        if self._view is not None:
+            try:
+                self._view.show(event)
+            except Exception:  # whatever it was: outputs are on, and the procedure knows when they may go off
+                self._view = None
+
+
 class _Session:
     """The device opened for one procedure: guarded, made safe and closed whatever happens."""
 
     def __init__(
         self,
         device: Device,
-        probe: ChipProbe,
+        probe: Reach,
         watch: Watch | None,
         name: str,
         tell: Callable[[SafeReport], None],
@@ -261,20 +335,29 @@ class _Session:
                     stack.callback(self._watch.end)
                     self._watch.begin({self._name: self._device})
                 stack.callback(self._probe.close)
-                stack.callback(self._off)
                 if self._watch is not None:
                     self._watch.opening(self._name)
-                self._probe.open()
+                self._open()
+                stack.callback(self._off)
                 self.begun = True
                 yield
         except PibError as problem:
             if self._doubtful:
-                raise DeviceError(
-                    f"{problem}; outputs were NOT confirmed off: {', '.join(self._doubtful)}"
-                ) from problem
+                raise DeviceError(f"{problem}; {told_doubt(self._doubtful, self._watch)}") from problem
             raise
         if self._doubtful:
-            raise DeviceError(f"outputs were NOT confirmed off: {', '.join(self._doubtful)}")
+            raise DeviceError(told_doubt(self._doubtful, self._watch))
+
+    def _open(self) -> None:
+        """What could not be opened has switched nothing on, and is not in doubt."""
+        try:
+            self._probe.open()
+        except PibError as problem:
+            if self._watch is not None:
+                self._watch.refused(self._name, self._name, first=True)
+            if isinstance(problem, LinkError):
+                raise not_connected(problem, self._name) from problem
+            raise
 
     def _off(self) -> None:
         report = self._probe.make_safe()
@@ -284,10 +367,15 @@ class _Session:
             self._watch.confirmed(self._name)
 
 
-def load(protocol: str, overrides: list[str], seed: int | None) -> str:
-    """The protocol's text with its overrides. Raises ConfigurationError as reading and overriding do."""
+def load(protocol: str, overrides: list[str], seed: int | None, mock: bool = False) -> str:
+    """The protocol's text with its overrides. Raises ConfigurationError as reading and overriding do, LimitError for an
+    override that names another profile for a real device."""
     _, text = protocols.read(protocol)
-    return apply_overrides(text, [*overrides] + ([f"seed={seed}"] if seed is not None else []))
+    text = apply_overrides(text, [*overrides] + ([f"seed={seed}"] if seed is not None else []))
+    for name, hardware in parse_procedure(text).hardware.items():
+        if is_real(find_driver(hardware.driver, mock, f"hardware.{name}")[1]):
+            refuse_other_profiles(overrides, (name,))
+    return text
 
 
 def _both(first: Publish, second: Publish) -> Publish:
@@ -296,6 +384,12 @@ def _both(first: Publish, second: Publish) -> Publish:
         second(progress)
 
     return publish
+
+
+def _verdict(findings: Findings, error: PibError | None) -> Verdict:
+    """That of the checks; what ended early can fail, and never passes."""
+    verdict = findings.verdict
+    return Verdict.INCOMPLETE if error is not None and verdict is Verdict.PASS else verdict
 
 
 def _silent(progress: Progress) -> None:

@@ -25,6 +25,26 @@ class PullsBack(Protocol):
 
 
 @runtime_checkable
+class CoherentPhases(Protocol):
+    """Parameters are phases of coherent light: every response is a sinusoid in each of them, all others held.
+
+    Light of one parameter adds to all other light before it is detected. Crosstalk between parameters, saturation and a
+    nonlinear medium spoil the sinusoid: a unit offers this where it is meant to hold, and its errors are stated.
+    """
+
+    def phase_period(self) -> float:
+        """Period of the sinusoid in the parameters' unit (2 pi for phases in rad); no I/O."""
+
+
+@runtime_checkable
+class Digital(Protocol):
+    """Computes its response instead of measuring it: no passes, no wear, no outputs; its weights are counted."""
+
+    def digital_weights(self) -> int:
+        """How many weights stand in memory instead of in physics; no I/O."""
+
+
+@runtime_checkable
 class Initialises(Protocol):
     """Knows parameters from which learning starts well."""
 
@@ -91,6 +111,41 @@ class SitsOnChip(Protocol):
 
     def cell_sites(self) -> Counts:
         """Array, row and column of every cell, int32 of the parameters' shape and 3; the unit is open."""
+
+
+@runtime_checkable
+class NamesDevice(Protocol):
+    """A real unit tells which device it is on: units of different devices are made safe at the same time.
+
+    Those of one device, and all units that do not tell, have their turns one after the other.
+    """
+
+    def device_name(self) -> str:
+        """As under [hardware] in the protocol; no I/O."""
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """Programs for so long that an operator may want to stop it between two parameters."""
+
+    def cancel_with(self, token: CancelToken) -> None:
+        """From now on `program` raises Cancelled once `token` is set; what it has written by then stays known."""
+
+
+@runtime_checkable
+class TellsHow(Protocol):
+    """Says how a response comes about, where that is not one reading of the whole sum that physics makes."""
+
+    def how(self) -> str:
+        """One line for records and reports; no I/O."""
+
+
+@runtime_checkable
+class CountsDisturbs(Protocol):
+    """Unselected parameters see a part of the voltage that programs others."""
+
+    def half_select_disturbs(self) -> Counts:
+        """Pulses on others of which each parameter saw a part so far, shape of the parameters."""
 
 
 @dataclass(frozen=True, slots=True)

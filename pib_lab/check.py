@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pib_lab.capabilities import Compensates, Costs, InjectsFaults, PullsBack, UnitCosts
+from pib_lab.capabilities import Compensates, Costs, Digital, InjectsFaults, TellsHow, UnitCosts
 from pib_lab.experiment import Experiment
 from pib_lab.experiment import Unit as WantedUnit
 from pib_lab.faults import can_scan, scan_effort
+from pib_lab.lessons import learner_config
 from pib_lab.records import Passes
+from pib_lab.rules import samples_of, settings_of
 from pib_lab.unit import PhysicalUnit
 
 PULSE_FAST_S = 10e-6  # a pulse engine on a board
@@ -26,6 +28,7 @@ class UnitRow:
     parameters: int
     drive_limit: str
     objective: str
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,18 @@ class DryRun:
     """Costs of a protocol.
 
     passes: as the run will count them, but for `verify`, which is an upper bound, as are the scans of units that do not
-    verify their writes. writes_max: every parameter written in every update and scan; pulses_max: each of these writes
-    at the most pulses that its driver gives it. measuring_s: settling and conversion of all passes but `verify`;
-    programming_s: of pulses_max and of the verify passes; writes_at_10us_s, writes_at_1ms_s: one pulse for each of
-    writes_max, at these pulse times.
+    verify their writes. digital_weights: stand in memory instead of in physics, all units; they have no passes and no
+    writes. writes_max: every parameter written in every update and scan; pulses_max: each of these writes at the most
+    pulses that its driver gives it. measuring_s: settling and conversion of all passes but `verify`; programming_s: of
+    pulses_max and of the verify passes; writes_at_10us_s, writes_at_1ms_s: one pulse for each of writes_max, at these
+    pulse times.
     """
 
     units: tuple[UnitRow, ...]
     steps: int
     steps_per_epoch: int
     passes: Passes
+    digital_weights: int
     writes_max: int
     pulses_max: int
     measuring_s: float
@@ -82,8 +87,9 @@ def dry_run(
             driver,
             (wanted.inputs, wanted.outputs),
             unit.spec.parameters.size,
-            f"{unit.spec.drive.low:g} to {unit.spec.drive.high:g} {unit.spec.drive.unit}",
+            f"{unit.spec.drive.low:g} to {unit.spec.drive.high:g} {unit.spec.drive.unit}".removesuffix(" 1"),
             wanted.objective.name,
+            unit.how() if isinstance(unit, TellsHow) else "",
         )
         for wanted, unit, driver in zip(experiment.units, units, drivers, strict=True)
     )
@@ -92,6 +98,7 @@ def dry_run(
         steps=steps,
         steps_per_epoch=per_epoch,
         passes=sum((cost.passes for cost in costs), Passes()),
+        digital_weights=sum(unit.digital_weights() for unit in units if isinstance(unit, Digital)),
         writes_max=writes,
         pulses_max=pulses,
         measuring_s=sum(cost.measuring_s for cost in costs),
@@ -123,7 +130,10 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
     """What `unit` costs. One that does not tell its costs is taken to settle only, at a pulse a write, unverified."""
     spec, batch, plan = unit.spec, experiment.schedule.batch, experiment.scan
     costs = unit.costs() if isinstance(unit, Costs) else UnitCosts(spec.settle_s, 0.0, 0.0, 1, 0, 0)
-    shifts = 0 if experiment.rule.name != "spsa" and isinstance(unit, PullsBack) else 2  # of simultaneous perturbation
+    if isinstance(unit, Digital):
+        return _Forecast(Passes(), 0, 0, 0.0, 0.0)
+    config = learner_config(experiment, wanted)
+    shifts, samples = settings_of(config, unit), samples_of(config, unit, batch)
     updates = steps if wanted.train else 0
     late = {max(fault.step, 1) for fault in experiment.faults} if plan.after_faults and plan.compensate else set()
     recalibrations = sum(step <= steps for step in late)
@@ -135,7 +145,7 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
     scan_writes += plan.compensate and isinstance(unit, Compensates)
     programmings = 1 + updates * (1 + shifts) + scans * scan_writes
     measured = Passes(
-        training=(steps + updates * shifts) * batch,
+        training=steps * batch + updates * shifts * samples,
         evaluation=evaluated,
         calibration=batch * (1 + recalibrations),
         scan=scans * sets * plan.reads * costs.read_passes,
@@ -164,7 +174,7 @@ def _warnings(
         found.append(f"faults: step {', '.join(map(str, late))} is beyond the last of {steps:,} steps: never struck")
     if samples < batch:
         found.append(f"schedule.batch = {batch} is larger than the {samples} training samples")
-    silent = [unit.spec.name for unit in units if not isinstance(unit, Costs)]
+    silent = [unit.spec.name for unit in units if not isinstance(unit, (Costs, Digital))]
     if silent:
         found.append(
             f"{', '.join(silent)}: the driver tells no costs, so passes of scans and verify reads, pulses beyond one a "

@@ -66,6 +66,7 @@ def snapshot_learner(learner: LocalLearner) -> dict[str, Any]:
         "rng": json.dumps(learner.rng.bit_generator.state, sort_keys=True),
     }
     state |= {f"optimiser/{key}": value for key, value in parameters.optimiser.snapshot().items()}
+    state |= {f"rule/{key}": value for key, value in learner.rule.snapshot().items()}
     state |= {f"conditioner/{key}": value for key, value in learner.conditioner.snapshot().items()}
     if isinstance(unit, Snapshots):
         state |= {f"unit/{key}": value for key, value in unit.snapshot().items()}
@@ -95,6 +96,7 @@ def restore_learner(learner: LocalLearner, state: dict[str, Any]) -> int:
     learner.lines.carried = np.array(state["lines"], np.int32)
     learner.rng.bit_generator.state = json.loads(str(state["rng"]))
     parameters.optimiser.restore(_part(state, "optimiser/"))
+    learner.rule.restore(_part(state, "rule/"))
     learner.conditioner.restore(_part(state, "conditioner/"))
     if isinstance(unit, Snapshots):
         unit.restore(_part(state, "unit/"))

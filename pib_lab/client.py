@@ -15,6 +15,7 @@ from pib_lab import wire_format
 from pib_lab.endpoint import Endpoint, read_endpoint
 from pib_lab.errors import LinkError
 from pib_lab.events import Event, RunFinished
+from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished
 
 _LIVENESS_MS = 500
 
@@ -76,6 +77,13 @@ class Client:
 
         Raises LinkError when the run ends this connection or its process dies.
         """
+        return self._until(RunFinished, timeout_s)
+
+    def procedure_events(self, *, timeout_s: float | None = None) -> Iterator[ProcedureEvent]:
+        """As `events`, of a bring-up procedure: one whose status has the key "procedure"."""
+        return self._until(ProcedureFinished, timeout_s)
+
+    def _until(self, last: type[Any], timeout_s: float | None) -> Iterator[Any]:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while deadline_s is None or time.monotonic() < deadline_s:
             left_s = math.inf if deadline_s is None else max(0.0, deadline_s - time.monotonic())
@@ -90,7 +98,7 @@ class Client:
                 raise LinkError(f"{self._folder}: {frame['reason']}")
             if frame["kind"] == "event":
                 yield frame["event"]
-                if isinstance(frame["event"], RunFinished):
+                if isinstance(frame["event"], last):
                     return
 
     def close(self) -> None:

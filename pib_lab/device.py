@@ -17,7 +17,7 @@ class Device(Protocol):
     """One instrument (or mock) with one link, which several units may share. Built as `Driver(options, context)`.
 
     A driver class says `is_mock = True` when it drives no hardware; a real one names in `mock_driver` the registered
-    driver that takes its place under --mock.
+    driver that takes its place under --mock. One that computes instead of driving anything says `is_digital = True`.
     """
 
     def unit(self, request: UnitRequest) -> PhysicalUnit:
@@ -45,17 +45,26 @@ class Guard(Protocol):
         """Raise DeviceError unless somebody would switch the outputs off if this process died now."""
 
 
+class Traffic(Protocol):
+    """Keeps what goes over links, for finding out afterwards what an instrument did."""
+
+    def record(self, address: str, way: str, data: bytes | str) -> None:
+        """Note bytes that were "sent" or "got" at an address, or a text about them ("note"). Never raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
     """What the lab gives to every driver: its name in the protocol, a seed for mocks, a clock, and a guard.
 
-    guard: None for mocks and on test benches, where nothing has to be guarded.
+    guard: None for mocks and on test benches, where nothing has to be guarded. traffic: handed to every link of a real
+    device; None when nobody asked for a record.
     """
 
     name: str
     seed: int
     clock: Clock
     guard: Guard | None = None
+    traffic: Traffic | None = None
 
     def require_guard(self) -> None:
         """To be called before an output goes on. Raises DeviceError when its guard has died."""

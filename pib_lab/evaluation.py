@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pib_lab.accounts import Accounts
-from pib_lab.capabilities import CountsWear
+from pib_lab.capabilities import CountsWear, Digital
 from pib_lab.entropy import information_plane, label_gram
 from pib_lab.events import Evaluated, MapTaken
 from pib_lab.learner import LocalLearner
@@ -45,7 +45,7 @@ def evaluate_split(
 ) -> tuple[Evaluated, Passes]:
     """Accuracy, and the read-out's cross-entropy in bits, with conditioning frozen; `block` samples at a time.
 
-    One pass a sample and unit. Raises ResponseError for a response that is not finite or too often saturated.
+    One pass a sample and physical unit. Raises ResponseError for a response that is not finite or too often saturated.
     """
     read_out = learners[-1].objective
     gain = read_out.gain if isinstance(read_out, CrossEntropy) else CrossEntropy().gain
@@ -58,7 +58,8 @@ def evaluate_split(
         logits = torch.from_numpy(np.float32(gain) * signal)
         nats += float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))) * len(labels)
     result = Evaluated(step, split, right / count, nats / count / math.log(2.0), count)
-    return result, Passes(evaluation=count * len(learners))
+    physical = sum(not isinstance(learner.unit, Digital) for learner in learners)
+    return result, Passes(evaluation=count * physical)
 
 
 class Examiner:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pib_lab.capabilities import CountsWear, ReadsParameters, wear
+from pib_lab.capabilities import CountsWear, Digital, ReadsParameters, wear
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.quantities import Array, Codes, Mask, Quantity
 from pib_lab.unit import CancelToken, PhysicalUnit
@@ -43,8 +43,8 @@ class ScanResult:
 
 
 def can_scan(unit: PhysicalUnit) -> bool:
-    """A scan needs a unit that can read its own parameters."""
-    return isinstance(unit, ReadsParameters)
+    """A scan needs a physical unit that can read its own parameters."""
+    return isinstance(unit, ReadsParameters) and not isinstance(unit, Digital)
 
 
 def scan_effort(verifies: bool) -> tuple[int, int]:

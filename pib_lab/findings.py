@@ -13,11 +13,12 @@ Measured = npt.NDArray[Any]
 
 
 class Verdict(StrEnum):
-    """How a check ended. What a probe cannot measure is neither passed nor failed."""
+    """How a check or a whole procedure ended. A check is never INCOMPLETE, a procedure never NOT_TESTED."""
 
     PASS = "pass"
     FAIL = "fail"
     NOT_TESTED = "not tested"
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,21 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict:
-        """Failed when any check failed; passed when at least one passed and none failed."""
+        """Failed when any check failed, passed when all passed, else incomplete."""
         return overall(check.verdict for check in self.checks)
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict over several: a failure outweighs, and nothing tested is nothing passed."""
+    """The verdict over several: a failure outweighs, and what was not tested keeps the whole from passing."""
     found = set(verdicts)
     if Verdict.FAIL in found:
         return Verdict.FAIL
-    return Verdict.PASS if Verdict.PASS in found else Verdict.NOT_TESTED
+    return Verdict.PASS if found == {Verdict.PASS} else Verdict.INCOMPLETE
+
+
+def untested(checks: Iterable[Check]) -> tuple[str, ...]:
+    """Names of the checks that were not tested."""
+    return tuple(check.name for check in checks if check.verdict is Verdict.NOT_TESTED)
 
 
 @dataclass(frozen=True, slots=True)

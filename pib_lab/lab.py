@@ -25,12 +25,12 @@ from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitErro
 from pib_lab.evaluation import Material
 from pib_lab.events import CheckpointTaken, Event, Message, RunStarted, StepDone
 from pib_lab.experiment import Experiment, parse_experiment
-from pib_lab.guarding import made_safe, opened, unguarded
+from pib_lab.guarding import Watch, check_addresses, made_safe, opened, require_links, traffic_log, unguarded
 from pib_lab.lifetime import Lifetime, uncounted
-from pib_lab.overrides import apply_overrides
+from pib_lab.overrides import apply_overrides, refuse_other_profiles
 from pib_lab.provenance import describe_units, git_commit, versions
 from pib_lab.records import Passes
-from pib_lab.registry import find_driver, is_mock
+from pib_lab.registry import find_driver, is_real
 from pib_lab.run_folder import claimed, new_folder
 from pib_lab.teaching import Teacher
 from pib_lab.threads import one_thread
@@ -50,6 +50,10 @@ class Run:
     wall_s: float
     safe: bool
     error: PibError | None = None
+    confirmed_by: str = ""
+    """Who has read back all outputs off after the run had not been `safe`: its second attempt, the guardian, nobody."""
+    traffic_failure: str = ""
+    """Why what went over the links could not be kept to the end."""
 
 
 def open(  # the name users type: pib_lab.open("memristor-digits")
@@ -65,7 +69,7 @@ def open(  # the name users type: pib_lab.open("memristor-digits")
 
     `seed` replaces the protocol's; `overrides` are texts such as "schedule.epochs=5"; `mock` replaces every device by
     the mock that its driver names; `wear_dir` is where the wear of real chips is kept. Raises ConfigurationError for a
-    mistake in any of them.
+    mistake in any of them, LimitError for an override that names another profile for a real device.
     """
     if isinstance(protocol, Experiment):
         text = tomlkit.dumps(protocol.model_dump(mode="json", exclude_none=True))
@@ -73,7 +77,9 @@ def open(  # the name users type: pib_lab.open("memristor-digits")
         _, text = protocols.read(str(protocol))
     changes = [*overrides] + ([f"seed={seed}"] if seed is not None else [])
     text = apply_overrides(text, changes)
-    return Lab(parse_experiment(text), text, mock=mock, data_dir=data_dir, wear_dir=wear_dir)
+    made = Lab(parse_experiment(text), text, mock=mock, data_dir=data_dir, wear_dir=wear_dir)
+    refuse_other_profiles(overrides, made.real_devices)
+    return made
 
 
 def reopen(folder: Path, *, data_dir: Path | None = None, wear_dir: Path | None = None) -> Lab:
@@ -106,8 +112,13 @@ class Lab:
         }
         self._drivers = {name: driver for name, (driver, _) in found.items()}
         self._factories = {name: factory for name, (_, factory) in found.items()}
-        self.mock = all(is_mock(factory) for factory in self._factories.values())
+        self.mock = not any(is_real(factory) for factory in self._factories.values())
         self._material: datasets.DataSet | None = None
+
+    @property
+    def real_devices(self) -> list[str]:
+        """Names under [hardware] of the devices that are really there."""
+        return [name for name, factory in self._factories.items() if is_real(factory)]
 
     # What it would do
 
@@ -117,6 +128,7 @@ class Lab:
         data = self.data()
         sizes = (len(data.train), len(data.validation), len(data.test))
         drivers = [self._drivers[self.experiment.device_of(unit)] for unit in self.experiment.units]
+        check_addresses(devices)
         for device in devices.values():
             device.close()
         return dry_run(self.experiment, units, drivers, sizes)
@@ -149,29 +161,37 @@ class Lab:
         teacher: Teacher | None = None,
         resume: Path | None = None,
         on_folder: Callable[[Path], Sequence[View]] | None = None,
+        traffic: bool = False,
     ) -> Run:
         """Train, record into a new folder under `out` (or go on in `resume`), and leave every output off.
 
-        `on_folder` is called with the run's folder once it exists and may return further views. A run that fails on a
-        device, a limit or the data comes back with its `error`, recorded also when that was before the first step (then
-        there is nothing to resume). Mistakes in the protocol are raised, and leave no new folder behind. Raises
-        RunFileError, before any device is opened, for a folder that cannot be used or a finished run to resume.
+        `on_folder` is called with the run's folder once it exists and may return further views. traffic: keep what goes
+        over the links of real devices in that folder (`drivers.wire.traffic`). A run that fails on a device, a limit or
+        the data comes back with its `error`, recorded also when that was before the first step (then there is nothing
+        to resume). Mistakes in the protocol, and devices that cannot be opened, are raised, and leave no new run
+        behind. Raises RunFileError, before any device is opened, for a folder that cannot be used or a finished run to
+        resume.
         """
         started_s = time.monotonic()
+        if traffic:
+            require_links(self.mock)
         data = self.data()
         clock: Clock = VirtualClock() if self.mock else RealClock()
         folder = Path(resume) if resume else new_folder(Path(out), self.experiment)
+        log = traffic_log(folder, clock) if traffic else None
         with contextlib.ExitStack() as stack:
             stack.enter_context(claimed(folder, resume is not None))
             more = on_folder(folder) if on_folder else ()
             stack.enter_context(one_thread())
             guarded_at = None if self.mock else folder
-            units, guard = stack.enter_context(opened(self.experiment, self._factories, clock, guarded_at))
+            if log is not None:
+                stack.callback(log.close)
+            units, watch = stack.enter_context(opened(self.experiment, self._factories, clock, guarded_at, log))
             real = self._real(units)
             warnings = unguarded(self._factories) + uncounted(real, self.experiment.limits.lifetime_pulses)
             early: list[Event] = [Message("warning", text) for text in warnings]
             lifetime = stack.enter_context(Lifetime(self._ledger, self.experiment, real, folder.name))
-            publish = _Publisher(early.append, clock, lifetime, guard)
+            publish = _Publisher(early.append, clock, lifetime, watch.guardian if watch else None)
             trainer = self._trainer(units, data, publish, commands, teacher)
             error: PibError | None = None
             try:
@@ -201,6 +221,8 @@ class Lab:
             time.monotonic() - started_s,
             publish.safe,
             None if isinstance(error, Cancelled) else error,
+            "" if publish.safe else _confirmed_by(watch),
+            "" if log is None else log.failure,
         )
 
     def make_safe(self) -> list[SafeReport]:
@@ -253,7 +275,7 @@ class Lab:
     def _real(self, units: Sequence[PhysicalUnit]) -> list[PhysicalUnit]:
         """Those that are no mocks: theirs is wear that stays."""
         names = [self.experiment.device_of(unit) for unit in self.experiment.units]
-        return [unit for unit, name in zip(units, names, strict=True) if not is_mock(self._factories[name])]
+        return [unit for unit, name in zip(units, names, strict=True) if is_real(self._factories[name])]
 
     def _started(self, trainer: Trainer, folder: Path, data: datasets.DataSet) -> RunStarted:
         units = [learner.unit for learner in trainer.learners]
@@ -274,6 +296,13 @@ class Lab:
             split_sizes=(len(data.train), len(data.validation), len(data.test)),
             started_unix_s=time.time(),
         )
+
+
+def _confirmed_by(watch: Watch | None) -> str:
+    """Who has read back off, in the end, what the run had not confirmed."""
+    if watch is None or watch.in_doubt:
+        return ""
+    return "the guardian" if watch.guardian_confirmed else "the run's second attempt"
 
 
 class _Publisher:

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from data.wear_ledger import ChipWear, WearLedger
-from pib_lab.capabilities import Costs, CountsWear, PullsBack, SitsOnChip
+from pib_lab.capabilities import Costs, CountsWear, SitsOnChip
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.events import CheckpointTaken, Event, FaultsScanned, StepDone
 from pib_lab.experiment import Experiment
+from pib_lab.lessons import learner_config
 from pib_lab.quantities import Counts, Mask
+from pib_lab.rules import settings_of
 from pib_lab.unit import PhysicalUnit
 
 FLUSH_S = 10.0
@@ -183,8 +185,9 @@ def _is_due(each: _Worn) -> bool:
 
 
 def _writes_ahead(experiment: Experiment, unit: PhysicalUnit) -> int:
-    """Writes of one cell between two looks: a step (three where it perturbs), and a scan with what mends after it."""
-    perturbs = experiment.rule.name == "spsa" or not isinstance(unit, PullsBack)
+    """Writes of one cell between two looks: a step with what its rule measures, and a scan with what mends after it."""
+    wanted = next(wanted for wanted in experiment.units if wanted.name == unit.spec.name)
     scan = experiment.scan
     scans = scan.at_start or scan.every or (scan.after_faults and experiment.faults)
-    return (3 if perturbs else 1) + (2 + scan.compensate + scan.refit if scans else 0)
+    step = 1 + settings_of(learner_config(experiment, wanted), unit)
+    return step + (2 + scan.compensate + scan.refit if scans else 0)

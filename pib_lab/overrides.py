@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import ParseError, TOMLKitError
 from tomlkit.items import AoT
 
-from pib_lab.errors import ConfigurationError, nearest
+from pib_lab.errors import ConfigurationError, LimitError, nearest
 
 
 def apply_overrides(text: str, overrides: Sequence[str]) -> str:
@@ -27,6 +27,24 @@ def apply_overrides(text: str, overrides: Sequence[str]) -> str:
     for override in overrides:
         _set(tree, override)
     return tomlkit.dumps(tree)
+
+
+def refuse_other_profiles(overrides: Sequence[str], real: Collection[str]) -> None:
+    """A real device's profile holds its limits: naming another one is for whoever writes the protocol, not for --set.
+
+    real: names under [hardware] of devices that are really there. Raises LimitError.
+    """
+    for override in overrides:
+        path, _, value = override.partition("=")
+        if not real:
+            return
+        room, *rest = path.strip().split(".")
+        named = rest[:1] == [] or rest[0] in real
+        if room == "hardware" and named and (rest[1:] == ["profile"] or (len(rest) < 2 and "profile" in value)):
+            raise LimitError(
+                f"--set {override}: a profile holds the limits of a real device, and --set must not change them; "
+                "name the profile in the protocol file, or lower single limits with override.KEY"
+            )
 
 
 def _set(tree: Any, override: str) -> None:

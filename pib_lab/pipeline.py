@@ -49,9 +49,10 @@ def _work_out(learners: Sequence[LocalLearner], lesson: Lesson) -> tuple[list[Ch
 def require_local(learners: Sequence[LocalLearner], teacher: Teacher) -> None:
     """Raise ConfigurationError for what cannot be worked out while units measure: perturbation, and peers' methods."""
     for learner in learners:
-        if learner.rule == "spsa" and learner.config.train:
+        if learner.rule.settings and learner.config.train:
             raise ConfigurationError(
-                f"schedule.delay: unit {learner.name} learns by perturbation, which measures; set schedule.delay = 0"
+                f"schedule.delay: unit {learner.name} learns by rule {learner.rule.name}, which measures; "
+                "set schedule.delay = 0"
             )
     if type(teacher) is not LocalTeacher:  # one that is derived from it may do more, and would not be asked
         raise ConfigurationError("schedule.delay: only local learning can be delayed; set schedule.delay = 0")

@@ -20,7 +20,7 @@ def prepare(learners: Sequence[LocalLearner], signal: Array, accounts: Accounts,
     budget.spare(budget.foresee_writes(learners), "the first programming")
     for learner in learners:
         learner.start()
-        budget.note_writes(learner.parameters.faults.size)
+        budget.note_writes(learner.parameters.cells)
         accounts.passes += Passes(verify=learner.wear()[1])
     for learner in learners:
         signal, passes = learner.calibrate(signal)

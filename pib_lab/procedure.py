@@ -52,13 +52,13 @@ class ArraySize(Model):
 
 
 class Procedure(Model):
-    """A protocol that brings a chip up instead of training a network on it."""
+    """A protocol that brings a chip up, or calibrates a rig, instead of training a network. array: of chips only."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     title: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     procedure: Named
-    array: ArraySize
+    array: ArraySize | None = None
     hardware: Annotated[dict[str, Hardware], Field(min_length=1, max_length=1)]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pib_lab._version import __version__
+from pib_lab.capabilities import TellsHow
 from pib_lab.experiment import Experiment
 from pib_lab.records import UnitInfo
 from pib_lab.unit import PhysicalUnit
@@ -59,6 +60,7 @@ def describe_units(
                 parameter_limits=(spec.parameters.low, spec.parameters.high),
                 parameter_shape=spec.parameters.shape,
                 settle_s=spec.settle_s,
+                how=unit.how() if isinstance(unit, TellsHow) else "",
             )
         )
     return tuple(infos)

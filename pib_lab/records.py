@@ -10,6 +10,11 @@ NAN = math.nan
 """A number that was not computed or is not known."""
 
 
+def disturbs_key(unit: str) -> str:
+    """Name of the metric that tells the most half-select disturbs of one cell of `unit`."""
+    return f"{unit}_disturbs_max"
+
+
 class RunState(StrEnum):
     """Where a run stands."""
 
@@ -49,7 +54,10 @@ class Passes:
 
 @dataclass(frozen=True, slots=True)
 class UnitInfo:
-    """A unit as the run file and the views know it; units of quantities are SI symbols."""
+    """A unit as the run file and the views know it; units of quantities are SI symbols.
+
+    how: a response comes about, where the unit says so (`pib_lab.capabilities.TellsHow`).
+    """
 
     name: str
     device: str
@@ -64,6 +72,7 @@ class UnitInfo:
     parameter_limits: tuple[float, float]
     parameter_shape: tuple[int, ...]
     settle_s: float
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -25,6 +25,7 @@ from pib_lab import wire_format
 from pib_lab.endpoint import Endpoint, birth_of
 from pib_lab.errors import LinkError
 from pib_lab.events import CheckpointTaken, Event, MapTaken
+from pib_lab.procedure_events import ProcedureEvent
 from pib_lab.status import RunStatus
 
 COMMANDS = ("pause", "resume", "abort", "safe")
@@ -32,6 +33,19 @@ _QUERIES = ("status", "attach", "detach")
 _LARGEST_REQUEST = 4096  # bytes; a longer one ends its connection before it is read
 _RETRY_MS = 20
 _FAREWELL_S = 1.0
+
+
+class Status(Protocol):
+    """Where a run stands, gathered from the events that it is shown: `status.RunStatus` and its like."""
+
+    def show(self, event: Any) -> None:
+        """Take note of an event."""
+
+    def backlog(self) -> Sequence[Any]:
+        """The events that bring a client who attaches now up to date."""
+
+    def summary(self) -> dict[str, Any]:
+        """What a status command answers."""
 
 
 class CommandSink(Protocol):
@@ -44,16 +58,26 @@ class CommandSink(Protocol):
 class Service:
     """The endpoint of one run, in a thread of its own. It is a view: `show` it the run's events.
 
+    status: what gathers the events, a training's when left out; verbs: those of COMMANDS that the run obeys;
     outbox_limit: frames that wait for a slow client. Beyond it, its maps are dropped; then the client is detached.
     Raises RunFileError when `folder` cannot be written to.
     """
 
-    def __init__(self, folder: Path, commands: CommandSink, *, outbox_limit: int = 2000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        commands: CommandSink,
+        *,
+        status: Status | None = None,
+        verbs: Sequence[str] = COMMANDS,
+        outbox_limit: int = 2000,
+    ) -> None:
         self._folder = folder
         self._commands = commands
         self._outbox_limit = outbox_limit
-        self._status = RunStatus()
-        self._incoming: deque[Event] = deque()
+        self._status: Status = RunStatus() if status is None else status
+        self._verbs = tuple(verbs)
+        self._incoming: deque[Event | ProcedureEvent] = deque()
         self._outboxes: dict[bytes, _Outbox] = {}
         self._stopping = threading.Event()
         self._bell, self._doorbell = socket.socketpair()
@@ -76,7 +100,7 @@ class Service:
         self._thread = threading.Thread(target=self._serve, name="service", daemon=True)
         self._thread.start()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event | ProcedureEvent) -> None:
         """Send `event` to the attached clients. Raises LinkError once the service has ended."""
         if isinstance(event, CheckpointTaken):
             return
@@ -143,7 +167,7 @@ class Service:
             if outbox.ended and not outbox:
                 self._outboxes.pop(client, None)
 
-    def _distribute(self, event: Event) -> None:
+    def _distribute(self, event: Event | ProcedureEvent) -> None:
         frame = _event_frame(event)
         for outbox in self._outboxes.values():
             if not outbox.ended and not outbox.put(event, frame):
@@ -156,7 +180,7 @@ class Service:
         verb = request.get("verb")
         if not secrets.compare_digest(str(request.get("token")).encode(), self._endpoint.token.encode()):
             return reply | {"error": "refused: wrong token"}
-        if verb in COMMANDS:
+        if verb in self._verbs:
             self._commands.post(verb)
         elif verb == "attach":
             self._outboxes[client] = _Outbox(self._outbox_limit)
@@ -165,7 +189,7 @@ class Service:
         elif verb == "detach":
             self._outboxes.pop(client, None)
         elif verb != "status":
-            return reply | {"error": f"unknown verb {verb!r} (known: {', '.join(_QUERIES + COMMANDS)})"}
+            return reply | {"error": f"unknown verb {verb!r} (known: {', '.join(_QUERIES + self._verbs)})"}
         return reply | {"ok": True, "status": self._status.summary() | {"pid": self._endpoint.pid}}
 
     def _send(self, client: bytes, frame: bytes) -> bool:
@@ -191,7 +215,7 @@ class _Outbox:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, event: Event, frame: bytes) -> bool:
+    def put(self, event: Event | ProcedureEvent, frame: bytes) -> bool:
         """Add a frame; False when there is no room even without maps."""
         self._serial += 1
         key: Hashable = self._serial
@@ -219,7 +243,7 @@ class _Outbox:
         del self._frames[next(iter(self._frames))]
 
 
-def _event_frame(event: Event) -> bytes:
+def _event_frame(event: Event | ProcedureEvent) -> bytes:
     return wire_format.pack({"kind": "event", "event": event})
 
 

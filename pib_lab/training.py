@@ -25,7 +25,7 @@ from pib_lab.records import Passes, RunState
 from pib_lab.states import RunStates
 from pib_lab.teaching import Lesson, LocalTeacher, Teacher, lesson_of, step_done, study
 from pib_lab.timetable import Timetable
-from pib_lab.upkeep import Publish, Upkeep, keeping_rejected, make_all_safe
+from pib_lab.upkeep import Publish, Upkeep, cancel_by, keeping_rejected, make_all_safe
 
 
 class Trainer:
@@ -64,8 +64,7 @@ class Trainer:
         self._kept_step = 0
         if schedule.delay:
             require_local(self.learners, self._teacher)
-        for learner in self.learners:
-            learner.cancel = commands.cancel
+        cancel_by(commands.cancel, self.learners)
 
     @property
     def state(self) -> RunState:
@@ -196,8 +195,7 @@ class Trainer:
         self._examiner.maps(self.step)
         self._examiner.test(self.step)
         delayed = sum(self._looks_ahead(step) for step in range(1, self.total_steps))
-        updates = self.step * self._schedule.batch * len(self.learners)
-        self.accounts.conclude(updates, delayed if self._schedule.delay else None)
+        self.accounts.conclude(self.step * self._schedule.batch, delayed if self._schedule.delay else None)
 
     # The end, and beginning again
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from pib_lab.capabilities import InjectsFaults, ReportsFaults
+from pib_lab.capabilities import Cancels, Digital, InjectsFaults, ReportsFaults
 from pib_lab.errors import PibError, ResponseError
 from pib_lab.events import BatchRejected, Event, FaultsScanned, FaultsStruck, MadeSafe, Message
 from pib_lab.experiment import Fault, Scan
@@ -17,7 +17,8 @@ from pib_lab.learner import LocalLearner
 from pib_lab.quantities import Array
 from pib_lab.records import NAN, Passes
 from pib_lab.repair import compensate, find_faults, mend
-from pib_lab.unit import PhysicalUnit, SafeReport
+from pib_lab.switching_off import device_by_device, switch_off
+from pib_lab.unit import CancelToken
 from pib_lab.wear import WearBudget
 
 Publish = Callable[[Event], None]
@@ -57,7 +58,8 @@ class Striker:
 
     def _strike_unit(self, learner: LocalLearner, fault: Fault, step: int, seed: int) -> None:
         if not isinstance(learner.unit, InjectsFaults):
-            self._publish(Message("warning", f"unit {learner.name} is real: the scheduled fault is left out", step))
+            why = "has no cells" if isinstance(learner.unit, Digital) else "is real"
+            self._publish(Message("warning", f"unit {learner.name} {why}: the scheduled fault is left out", step))
             return
         cells = learner.unit.inject_faults(fault.kind, fault.fraction, fault.cluster, seed)
         self._publish(FaultsStruck(step, learner.name, fault.kind, fault.fraction, fault.cluster, cells))
@@ -68,8 +70,10 @@ def scan_unit(
 ) -> tuple[Passes, int]:
     """Scan a unit before `step`, and let healthy cells take over; returns passes and cells written.
 
-    A warning for a unit that cannot read its cells.
+    A warning for a unit that cannot read its cells; nothing for a digital one, which has none.
     """
+    if isinstance(learner.unit, Digital):
+        return Passes(), 0
     if not can_scan(learner.unit):
         publish(Message("warning", f"unit {learner.name} cannot read its cells: not scanned", step))
         return Passes(), 0
@@ -198,17 +202,20 @@ def keeping_rejected(learners: Sequence[LocalLearner], publish: Publish, step: C
         raise
 
 
-def switch_off(unit: PhysicalUnit) -> SafeReport:
-    """The unit's own `make_safe`; where that raises all the same, a report that nothing was confirmed, and why."""
-    try:
-        return unit.make_safe()
-    except Exception as problem:  # a driver's broken promise must not keep the other units' outputs on
-        return SafeReport(unit.spec.name, (), ("all outputs",), f"{type(problem).__name__}: {problem}")
+def cancel_by(token: CancelToken, learners: Sequence[LocalLearner]) -> None:
+    """Measurements, and writes that take long, stop at the next safe point once `token` is set."""
+    for learner in learners:
+        learner.cancel = token
+        if isinstance(learner.unit, Cancels):
+            learner.unit.cancel_with(token)
 
 
 def make_all_safe(learners: Sequence[LocalLearner], publish: Publish) -> bool:
-    """Command every unit's outputs off and read them back, last unit first; True when all were confirmed off."""
-    reports = [switch_off(learner.unit) for learner in reversed(learners)]
+    """Command every unit's outputs off and read them back; True when all were confirmed off.
+
+    Units of one device in turn, devices at the same time; told in the same order always, last unit first.
+    """
+    reports = device_by_device([learner.unit for learner in learners], switch_off)
     for report in reports:
         with contextlib.suppress(PibError):  # a recorder that has failed fails again on the run's last events
             publish(MadeSafe(report.unit, report.confirmed, report.not_confirmed, report.detail))

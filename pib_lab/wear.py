@@ -19,8 +19,9 @@ class WearBudget:
 
     While nothing has been written, a write is foreseen to cost the most pulses that the unit's driver gives one: a
     bound. From then on it is twice what a write has cost so far, if that is less: an estimate with room. A step is
-    foreseen to cost twice the costliest so far, the first one write of every parameter (three where the rule perturbs);
-    a scan two writes of every cell that is tested, and a third where healthy cells are then to take over.
+    foreseen to cost twice the costliest so far, the first one write of every parameter, and one more for each setting
+    that the rule measures (two for a pair of perturbations); a scan two writes of every cell that is tested, and a
+    third where healthy cells are then to take over.
     """
 
     def __init__(self, learners: Sequence[LocalLearner], limit: int | None):
@@ -59,7 +60,7 @@ class WearBudget:
         if self._largest_step_pulses:
             return 2 * self._largest_step_pulses
         return sum(
-            self.foresee_writes([learner], 3 if learner.rule == "spsa" else 1)
+            self.foresee_writes([learner], 1 + learner.rule.settings)
             for learner in self._learners
             if learner.config.train
         )

@@ -75,6 +75,7 @@ class FakeLab:
         commands: Commands,
         resume: Path | None,
         on_folder: Callable[[Path], Sequence[View]],
+        traffic: bool,
     ) -> Run:
         self.commands = commands
         folder = resume or out / "fake-run"

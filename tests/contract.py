@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import optics_bench
 import smu_bench
 
 from drivers.emulators import board
@@ -85,6 +86,15 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "memristor-smu-matrix": (
         Case("memristor-smu-matrix", label="chip-b", inputs=3, outputs=2, emulate=smu_bench.emulate),
+    ),
+    "mock-optical-rig": (
+        Case("mock-optical-rig", {"profile": "ideal"}, "ideal", exact=True),
+        Case("mock-optical-rig", {"profile": "bench-a"}, "bench-a"),
+    ),
+    "optical-rig": (Case("optical-rig", label="bench-a", emulate=optics_bench.emulate),),
+    "digital-weights": (
+        Case("digital-weights", exact=True),
+        Case("digital-weights", {"bits": 4}, "4 bits", exact=True),
     ),
     "template": (Case("template", {"gain": 2.0}, exact=True),),
 }

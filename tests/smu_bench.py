@@ -19,6 +19,7 @@ from drivers.emulators.server import TcpServer
 from drivers.emulators.smu_2400 import Keithley2400 as Emulated2400
 from drivers.emulators.smu_2450 import Keithley2450 as Emulated2450
 from drivers.emulators.smu_2602b import Keithley2602B as Emulated2602B
+from drivers.mock.forming import SOUND, CellDefects
 from drivers.wire.dialects import Dialect
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import Clock, DeviceContext
@@ -127,12 +128,14 @@ class Station:
     latency: Latency = NONE
     more: dict[str, Any] = field(default_factory=dict)
     swapped: bool = False
+    defects: CellDefects = SOUND
 
     def __post_init__(self) -> None:
         rows, columns = self.lines
         gates = self.scheme == "1t1r"
         profile = load_profile(self.profile, self.override)
-        self.bench = Bench(profile, rows, columns, self.clock, self.seed, BenchOptions(bleed_ohm=1e7, gates=gates))
+        options = BenchOptions(bleed_ohm=1e7, gates=gates, defects=self.defects)
+        self.bench = Bench(profile, rows, columns, self.clock, self.seed, options)
         self.bench.ground("H")
         ports = {letter: self.bench.port(letter) for letter in ("ABCD" + ("E" if self.scheme == "v/3" else ""))}
         self.instruments: dict[str, EmulatedInstrument] = {

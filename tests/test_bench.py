@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from drivers.chip.profiles import MemristorProfile, load_profile
 from drivers.emulators.bench import Bench, BenchOptions, single_cells
 from drivers.emulators.circuit import Drive, Mode
+from drivers.mock.forming import CellDefects
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError
 
@@ -169,6 +170,43 @@ def test_with_gates_only_the_rows_whose_gate_is_up_conduct() -> None:
     gate.drive(_hold(2.5))
     assert drive.operating().current_a == pytest.approx(4e-6, rel=1e-2)
     assert gate.operating().current_a == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("weld", [("G", "row 1"), ("A", "gate 1")], ids=["same bus", "another bus"])
+def test_a_gates_source_that_a_weld_leads_to_a_row_writes(weld: tuple[str, str]) -> None:
+    """What is on a gate reaches no cell, except through a contact that should not be closed."""
+    bench = _bench(1, 1, BenchOptions(gates=True))
+    gate, _ = bench.port("G"), bench.port("A")
+    bench.ground("H")
+    sound = [("G", "gate 1"), ("H", "column 1")]
+    bench.connect(sound)
+    gate.drive(_hold(0.9))
+    assert bench.state()["pulses"] == [[0]]
+    bench.connect([*sound, ("A", "row 1"), weld])
+    assert bench.state()["pulses"] == [[1]]
+
+
+def test_a_cell_forms_when_level_and_gate_reach_its_forming_voltage() -> None:
+    """Neither alone forms it; the pulse that does drives it no further; a full RESET leads it into the window."""
+    options = BenchOptions(gates=True, write_v=1.0, defects=CellDefects(virgin=True))
+    bench = _bench(1, 1, options)
+    drive, gate = bench.port("A"), bench.port("G")
+    bench.ground("H")
+    bench.connect([("A", "row 1"), ("G", "gate 1"), ("H", "column 1")])
+
+    def pulse(level_v: float, gate_v: float) -> float:
+        for port, volts in ((gate, gate_v), (drive, level_v), (drive, 0.0), (gate, 0.0)):
+            port.drive(_hold(volts))
+        return float(bench.state()["conductances"][0][0])
+
+    forming_v = float(bench.forming.forming_v[0])
+    assert pulse(3.5, forming_v - 0.01) < 0.1e-6
+    assert pulse(forming_v - 0.01, 3.5) < 0.1e-6
+    assert pulse(-3.5, 3.5) < 0.1e-6
+    assert pulse(3.5, forming_v + 0.01) >= 0.75 * 40e-6
+    assert bench.state()["faults"] == [[0]]
+    assert pulse(-1.0, 2.5) < 40e-6
+    assert bench.state()["pulses"] == [[5]]
 
 
 def test_noise_is_the_cells_own_and_of_the_seed() -> None:

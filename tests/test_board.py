@@ -118,8 +118,8 @@ def test_limits_can_only_be_lowered() -> None:
 @pytest.mark.parametrize(
     "pulse",
     [
-        Pulse(0, 1, 2, 4001, 1000, 1, 10),
-        Pulse(0, 1, 2, -4001, 1000, 1, 10),
+        Pulse(0, 1, 2, 10_001, 1000, 1, 10),
+        Pulse(0, 1, 2, -10_001, 1000, 1, 10),
         Pulse(0, 1, 2, 1000, 10_001, 1, 100),
         Pulse(0, 1, 2, 1000, 1000, 1, 1),
     ],
@@ -140,7 +140,7 @@ def test_a_pulse_beyond_a_limit_is_refused_by_the_host() -> None:
         bench.board.pulse(0, 0, 0, 1.0, 1e-6, 1, 1e-5)
     bench.board.switch_on()
     executed = bench.firmware.executed
-    for level_v, width_s, period_s in [(4.5, 1e-6, 1e-5), (1.0, 2e-5, 1e-4), (1.0, 1e-6, 1e-6)]:
+    for level_v, width_s, period_s in [(10.5, 1e-6, 1e-5), (1.0, 2e-5, 1e-4), (1.0, 1e-6, 1e-6)]:
         with pytest.raises(LimitError):
             bench.board.pulse(0, 0, 0, level_v, width_s, 1, period_s)
     assert bench.firmware.executed == executed

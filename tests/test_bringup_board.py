@@ -11,9 +11,14 @@ from bringup_bench import bring_up, check_of
 
 from data.passport import Passport
 from data.wear_ledger import WearLedger
+from drivers.chip.board_chip import MemristorBoard
 from drivers.chip.probe import ChipProbe, SensesLines
+from drivers.chip.profiles import load_profile
 from drivers.emulators.board import start
+from drivers.mock.forming import CellDefects
 from pib_lab.bring_up import BringUp
+from pib_lab.clocks import RealClock
+from pib_lab.device import DeviceContext
 from pib_lab.errors import LimitError
 from pib_lab.findings import Verdict
 from pib_lab.unit import CancelToken
@@ -24,18 +29,21 @@ PROFILE = {"rows": 8, "columns": 8, "faulty_cells": 0.0}
 @pytest.fixture
 def probe() -> Iterator[ChipProbe]:
     """An open probe of an array of 4 x 4 on an emulated board."""
-    with Rig(profile="chip-b", override=PROFILE) as rig:
+    rig = Rig(profile="chip-b", override=PROFILE)  # its unit stays closed: bring-up has the board to itself
+    try:
         probe = rig.device.probe(4, 4)
         probe.open()
         yield probe
         assert probe.make_safe().safe
         probe.close()
+    finally:
+        rig.server.close()
 
 
 def test_single_lines_are_not_tested(probe: ChipProbe) -> None:
     """A board senses no single lines: the contact check says so, and is neither passed nor failed."""
     assert not isinstance(probe, SensesLines)
-    assert bring_up("contact-check", probe).verdict is Verdict.NOT_TESTED
+    assert bring_up("contact-check", probe).verdict is Verdict.INCOMPLETE
 
 
 def test_pulse_response_map_scan_and_daily_check_pass(probe: ChipProbe) -> None:
@@ -45,15 +53,27 @@ def test_pulse_response_map_scan_and_daily_check_pass(probe: ChipProbe) -> None:
     assert bring_up("map-conductance", probe).verdict is Verdict.PASS
     assert bring_up("scan-faults", probe).verdict is Verdict.PASS
     daily = bring_up("daily-check", probe, offset="1 uA")
-    assert daily.verdict is Verdict.PASS
+    assert daily.verdict is Verdict.INCOMPLETE
     assert check_of(daily, "gain").verdict is Verdict.NOT_TESTED
 
 
-def test_forming_beyond_the_boards_limits_is_refused(probe: ChipProbe) -> None:
-    """The board's own limit of pulses holds: 5 V is refused before anything is sent."""
+def test_forming_beyond_the_limits_is_refused(probe: ChipProbe) -> None:
+    """6 V is more than the chip's profile allows: refused before anything is sent."""
     with pytest.raises(LimitError, match="nothing was sent"):
-        bring_up("form-cells", probe)
+        bring_up("form-cells", probe, level="6 V")
     assert probe.pulses().sum() == 0
+
+
+def test_virgin_cells_are_formed_within_the_limits_of_profile_and_board() -> None:
+    """The shipped 5 V, more than a write may have, forms all cells, and RESET leads them into the window."""
+    with start(profile="chip-b", override=PROFILE, defects=CellDefects(virgin=True)) as server:
+        options = {"address": server.address, "profile": "chip-b", "override": PROFILE}
+        probe = MemristorBoard(options, DeviceContext("chip", 1, RealClock())).probe(2, 2)
+        probe.open()
+        assert probe.limits.voltage_v > 5.0 > load_profile("chip-b").write_max_v
+        assert bring_up("form-cells", probe).verdict is Verdict.PASS
+        assert probe.make_safe().safe
+        probe.close()
 
 
 def test_a_real_board_is_guarded_and_its_wear_is_kept(tmp_path: Path) -> None:

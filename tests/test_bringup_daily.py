@@ -50,7 +50,7 @@ def test_a_chip_without_sensor_is_not_tested_for_temperature() -> None:
     """No temperature sensor: not tested, and no failure."""
     findings = bring_up("daily-check", mock_probe(temperature_k=None))
     assert check_of(findings, "temperature").verdict is Verdict.NOT_TESTED
-    assert findings.verdict is Verdict.PASS
+    assert findings.verdict is Verdict.INCOMPLETE
 
 
 def test_renew_puts_the_present_state_in_the_place_of_the_kept() -> None:

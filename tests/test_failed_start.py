@@ -95,16 +95,39 @@ def test_a_unit_that_cannot_be_switched_off_hides_no_other(monkeypatch: pytest.M
     assert "crashed" in reports[1].detail
 
 
-def test_outputs_in_doubt_after_a_failed_opening_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link that dies while units are opened, and a unit that does not confirm: the error says both."""
+def dies_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The link is dead when this unit is opened, and no unit can be confirmed off."""
+    plain = MockCrossbar.open
 
     def dead(unit: MockCrossbar) -> None:
-        raise LinkError("the link is dead")
+        if unit.spec.name == name:
+            raise LinkError("the link is dead")
+        plain(unit)
 
     monkeypatch.setattr(MockCrossbar, "open", dead)
     monkeypatch.setattr(MockCrossbar, "make_safe", lambda unit: SafeReport(unit.spec.name, (), ("read voltage",)))
-    with pytest.raises(DeviceError, match=r"link is dead; outputs were NOT confirmed off: hidden-1 \(read voltage\)"):
+
+
+def test_a_device_that_was_never_connected_is_not_in_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run has switched nothing on there: it says what to check, and claims neither off nor NOT confirmed."""
+    dies_at(monkeypatch, "hidden-1")
+    with pytest.raises(LinkError, match="the link is dead") as problem:
         small().train(tmp_path)
+    text = str(problem.value)
+    assert text.startswith("hardware.chip could not be connected")
+    assert "pib-lab list instruments" in text
+    assert "never connected by this run" in text
+    assert "its state is unknown" in text
+    assert "confirmed" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_in_doubt_after_a_failed_opening_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that dies once a unit of it is open, and a unit that does not confirm: the error says both."""
+    dies_at(monkeypatch, "hidden-2")
+    with pytest.raises(DeviceError) as problem:
+        small().train(tmp_path)
+    assert str(problem.value) == "the link is dead; outputs were NOT confirmed off: hidden-1 (read voltage)"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_tools import PROTOCOL, call
+from cli_tools import PROTOCOL, call, last_line
 from guarded_chip import SourcedChip, UnguardedChip
 from guardian_bench import Source
 
@@ -68,6 +69,80 @@ def test_the_guardian_does_what_the_run_could_not_confirm(tmp_path: Path, source
     lines = [json.loads(line) for line in (run.folder / RECORD).read_text().splitlines()]
     assert lines[0]["why"] == "the run did not confirm all outputs of hidden, read-out off"
     assert lines[-1]["safe"]
+
+
+def test_the_last_word_is_the_guardians(tmp_path: Path, source: Source) -> None:
+    """What it has confirmed off is not called NOT confirmed in the end; the exit code is still 3."""
+    result = call("run", protocol(tmp_path, source, more="mute = true"), "--out", tmp_path, "--no-report", "--json")
+    assert result.exit_code == 3
+    (error,) = (line for line in result.stderr.splitlines() if line.startswith("error:"))
+    assert "the guardian has then read back all of them off" in error
+    assert "NOT confirmed" not in error
+    assert (last_line(result)["safe"], last_line(result)["confirmed_by"]) == (False, "the guardian")
+
+
+def nowhere() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"socket://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def two_devices(folder: Path, source: Source, more: str = "") -> Path:
+    """The first unit on the source's chip, the second on a board that is not there."""
+    path = protocol(folder, source, more=more)
+    board = f'[hardware.far]\ndriver = "memristor-board"\naddress = "{nowhere()}"\n'
+    text = path.read_text().replace('name = "hidden"', 'name = "hidden"\ndevice = "chip"')
+    path.write_text(text.replace('name = "read-out"', 'name = "read-out"\ndevice = "far"') + board)
+    return path
+
+
+def test_a_device_that_cannot_be_connected_raises_no_alarm(tmp_path: Path, source: Source) -> None:
+    """The run says so, by address, with what to check, and exit code 3; the other device is off, nobody is alarmed."""
+    result = call("run", two_devices(tmp_path, source), "--out", tmp_path / "runs", "--no-report")
+    assert result.exit_code == 3
+    assert "hardware.far could not be connected: no connection to 127.0.0.1, port" in result.stderr
+    assert "pib-lab list instruments" in result.stderr
+    assert "its state is unknown" in result.stderr
+    assert "NOT confirmed" not in result.stderr
+    assert not source.on
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_procedure_on_a_device_that_cannot_be_connected(tmp_path: Path) -> None:
+    """Bring-up says the same, leaves nothing behind, and nobody is alarmed."""
+    path = tmp_path / "map.toml"
+    path.write_text(
+        'name = "map"\n[procedure]\nname = "map-conductance"\n[array]\nrows = 4\ncolumns = 4\n'
+        f'[hardware.far]\ndriver = "memristor-board"\naddress = "{nowhere()}"\n'
+    )
+    result = call("run", path, "--out", tmp_path / "runs")
+    assert result.exit_code == 3
+    assert "hardware.far could not be connected" in result.stderr
+    assert "its state is unknown" in result.stderr
+    assert "confirmed" not in result.stderr
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_the_guardian_leaves_a_device_alone_that_was_never_connected(tmp_path: Path, source: Source) -> None:
+    """It does what the run could not confirm on the other one, and is content with that."""
+    result = call("run", two_devices(tmp_path, source, more="mute = true"), "--out", tmp_path / "runs", "--no-report")
+    assert result.exit_code == 3
+    assert "the guardian has then read back all outputs off" in result.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    lines = [json.loads(line) for line in (folder / RECORD).read_text().splitlines()]
+    assert lines[0]["devices"] == ["chip"]
+    assert lines[-1]["safe"]
+
+
+def test_safe_says_that_an_unreachable_device_is_not_confirmed(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for it to be off is told that nobody knows."""
+    monkeypatch.setattr("drivers.safe.execution.RETRY_S", 60.0)  # one attempt shows it
+    result = call("safe", two_devices(tmp_path, source))
+    assert result.exit_code == 3
+    assert "row drivers, word lines" in " ".join(result.stdout.split())
+    assert "NOT confirmed off" in result.stderr
 
 
 def test_a_run_whose_guardian_dies_goes_no_further(tmp_path: Path, source: Source) -> None:

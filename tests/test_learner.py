@@ -51,7 +51,7 @@ def test_a_unit_without_pullback_learns_by_perturbation() -> None:
     """SPSA lowers the loss of a black box, for two more passes a sample."""
     made = learner(Wrapped(crossbar(16, 8)), perturbation=0.05)
     assert not isinstance(made.unit, PullsBack)
-    assert made.rule == "spsa"
+    assert made.rule.name == "spsa"
     losses = teach(made, 60)
     assert np.mean(losses[-10:]) < np.mean(losses[:3]) - 0.05
 

@@ -175,17 +175,18 @@ def test_bad_protocols_are_refused(tmp_path: Path, change: str, code: int, messa
     ["contact-check", "form-cells", "iv-sweep", "pulse-response", "map-conductance", "scan-faults", "daily-check"],
 )
 def test_shipped_protocols_pass_on_the_mock(tmp_path: Path, name: str) -> None:
-    """Every shipped procedure runs on a small mock chip and passes."""
+    """Every shipped procedure runs on a small mock chip and passes; a daily check once there is something kept."""
     size = ["--set", "array.rows=4", "--set", "array.columns=4"]
     if "sample" in protocols.read(name)[1]:
         size += ["--set", "procedure.sample=4"]
-    done = call("run", name, "--mock", *size, "--out", tmp_path, "--passport-dir", tmp_path / "p", "--json")
+    for _ in range(2 if name == "daily-check" else 1):
+        done = call("run", name, "--mock", *size, "--out", tmp_path, "--passport-dir", tmp_path / "p", "--json")
     assert last_line(done)["verdict"] == "pass", done.output
     assert call("check", name, "--mock").exit_code == 0
 
 
 def test_a_stop_is_recorded_as_one(tmp_path: Path) -> None:
-    """A procedure that the operator stops is recorded as aborted, with a failed verdict and outputs off."""
+    """A procedure that the operator stops is recorded as aborted and incomplete, with outputs off."""
     cancel = CancelToken()
 
     def publish(progress: Progress) -> None:
@@ -193,7 +194,9 @@ def test_a_stop_is_recorded_as_one(tmp_path: Path) -> None:
 
     outcome = BringUp(PROTOCOL, passport_dir=tmp_path / "p").run(tmp_path, publish, cancel)
     assert outcome.record.status == "aborted"
-    assert outcome.record.verdict is Verdict.FAIL
+    assert outcome.record.verdict is Verdict.INCOMPLETE
+    assert "completed" in outcome.record.not_tested
+    assert "aborted: a part only" in (outcome.folder / "summary.html").read_text().replace("\n", "")
     assert outcome.record.not_confirmed == ()
     assert outcome.error is not None
     assert outcome.error.exit_code == 130
@@ -214,7 +217,7 @@ def test_a_link_that_dies_is_told_and_nothing_is_called_off(tmp_path: Path) -> N
     assert "NOT confirmed off" in str(outcome.error)
     assert outcome.record.not_confirmed
     entry = Passport("A/1", tmp_path / "p", mock=True).entries()[-1]
-    assert (entry.status, entry.verdict) == ("failed", Verdict.FAIL)
+    assert (entry.status, entry.verdict) == ("failed", Verdict.INCOMPLETE)
 
 
 def test_json_of_a_passport_is_the_file(tmp_path: Path) -> None:
@@ -241,3 +244,18 @@ def test_safe_takes_the_protocol_and_the_folder_of_a_procedure(tmp_path: Path) -
         shown = call("safe", named)
         assert shown.exit_code == 0, shown.output
         assert "read voltage" in shown.output
+
+
+def test_what_was_not_tested_is_listed_everywhere(tmp_path: Path) -> None:
+    """A first daily check has nothing to compare with: incomplete, and passport, terminal, report and JSON say of what."""
+    size = ["--set", "array.rows=4", "--set", "array.columns=4"]
+    where = ("--out", tmp_path, "--passport-dir", tmp_path / "p")
+    done = call("run", "daily-check", "--mock", *size, *where, "--json")
+    result = last_line(done)
+    names = ["reference cells", "golden vector"]
+    assert (done.exit_code, result["verdict"], result["not_tested"]) == (0, "incomplete", names)
+    assert "daily-check incomplete, 0 pulses; not tested: reference cells, golden vector" in done.output
+    assert "Not tested: reference cells, golden vector" in (Path(result["run"]) / "summary.html").read_text()
+    (entry,) = json.loads(Path(result["passport"]).read_text())["entries"]
+    assert (entry["verdict"], entry["not_tested"]) == ("incomplete", names)
+    assert read_record(Path(result["run"])).not_tested == tuple(names)

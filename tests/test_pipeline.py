@@ -37,8 +37,8 @@ class Remembering(LocalLearner):
 
     records: list[LearnRecord]
 
-    def carry_out(self, change: Change, worn: tuple[int, int] | None = None, passes: int = 0) -> LearnRecord:
-        self.records = [*getattr(self, "records", []), super().carry_out(change, worn, passes)]
+    def carry_out(self, change: Change, worn: tuple[int, int] | None = None) -> LearnRecord:
+        self.records = [*getattr(self, "records", []), super().carry_out(change, worn)]
         return self.records[-1]
 
 
@@ -235,7 +235,7 @@ def test_a_failing_measurement_ahead_programs_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("learners", "teacher", "message"),
     [
-        (lambda: network(wrap=Wrapped), None, "learns by perturbation"),
+        (lambda: network(wrap=Wrapped), None, "learns by rule spsa"),
         (network, Backpropagation(stale_transfer), "only local learning"),
     ],
     ids=["perturbation", "backpropagation"],

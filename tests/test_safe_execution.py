@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from smu_bench import EASY, Station
 
 from drivers.board.protocol import Outputs
 from drivers.chip.board_chip import MemristorBoard
@@ -21,7 +25,8 @@ from drivers.safe.execution import carry_out, carry_out_all
 from drivers.safe.recipes import crossbar_board, keithley_707, keithley_2400, keithley_2450, keithley_2600
 from drivers.wire.serial_transport import parse_serial
 from pib_lab.clocks import VirtualClock
-from pib_lab.device import DeviceContext
+from pib_lab.device import DeviceContext, UnitRequest
+from pib_lab.unit import CancelToken
 
 ON = {
     "smu-2400": [":SOUR:FUNC VOLT", ":SOUR:VOLT:LEV 0.15", ":OUTP ON"],
@@ -137,6 +142,51 @@ def test_a_matrix_opens_after_the_sources_have_gone_off() -> None:
             lambda done: told.append((done.device, any(matrix.servers["matrix-707b"].instrument.outputs().values()))),
         )
     assert told == [("smu-2400", True), ("matrix-707b", False)]
+
+
+class Watched(Station):
+    """A chip of 4 x 4 lines in use, on sockets; `gone` are the true outputs in the order in which they went off."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(lines=(4, 4), scheme=scheme, override=EASY)
+        self.gone: list[str] = []
+        self._lock = threading.Lock()
+        unit = self.device().unit(UnitRequest("unit", 4, 2))
+        unit.open()
+        unit.measure(np.full((1, 4), 0.2, np.float32), cancel=CancelToken())
+        self._on = set(self.truly_on())
+        self.before = set(self._on)
+        for instrument in self.instruments.values():
+            instrument.execute = functools.partial(self._execute, instrument.execute)  # type: ignore[method-assign]
+        self.serve()
+
+    def _execute(self, plain: Callable[[str], list[str]], message: str) -> list[str]:
+        answers = plain(message)
+        with self._lock:
+            on = set(self.truly_on())
+            self.gone += sorted(self._on - on)
+            self._on = on
+        return answers
+
+
+@pytest.mark.parametrize(
+    ("scheme", "order"),
+    [
+        ("1t1r", [{"2602b.smua"}, {"2450.output", "2602b.smub"}, {"2400.output"}, {"matrix.crosspoints"}]),
+        ("v/2", [{"2602b.smua"}, {"2450.output", "2602b.smub", "2400.output"}, {"matrix.crosspoints"}]),
+    ],
+)
+def test_a_chip_loses_its_drive_first_and_its_gates_last(scheme: str, order: list[set[str]]) -> None:
+    """True outputs go off so: the drive, what holds and senses other lines, the gates (on the 2400), the relays."""
+    chip = Watched(scheme)
+    assert chip.before == set().union(*order)
+    outcomes = carry_out_all(chip.device_by_address().safe_actions())
+    chip.close()
+    assert all(outcome.safe for outcome in outcomes)
+    left = list(chip.gone)
+    for together in order:
+        assert {left.pop(0) for _ in together} == together
+    assert left == []
 
 
 def test_a_welded_relay_is_beyond_what_can_be_read_back() -> None:

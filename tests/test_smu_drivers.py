@@ -262,15 +262,15 @@ def test_a_pulse_is_limited_in_charge() -> None:
     assert len(transport.sent) == sent
 
 
-def test_over_voltage_protection_is_the_step_below() -> None:
-    """The largest step not above the wish, read back; no step, no protection."""
-    for make, wish_v, held_v in ((_on_2400, 50.0, 40.0), (_on_2450, 7.0, 5.0)):
+def test_over_voltage_protection_is_the_step_that_reaches_the_limit() -> None:
+    """The lowest step not below the limit, read back; no step, no protection."""
+    for make, steps in ((_on_2400, {0.9: 20.0, 20.0: 20.0, 50.0: 60.0}), (_on_2450, {0.9: 2.0, 5.0: 5.0, 7.0: 10.0})):
         smu = make()[0]
         smu.prepare()
         assert isinstance(smu, ProtectsVoltage)
-        assert smu.set_over_voltage(wish_v) == held_v
+        assert {limit_v: smu.set_over_voltage(limit_v) for limit_v in steps} == steps
         with pytest.raises(LimitError, match="protection"):
-            smu.set_over_voltage(1.0)
+            smu.set_over_voltage(200.0)
     assert not isinstance(_on_2602b()[0], ProtectsVoltage)
 
 

@@ -87,8 +87,8 @@ def test_cell_reads_are_labelled_as_a_digital_sum() -> None:
         rig.fill()
     first, second = (rig.unit.measure(drive, cancel=CancelToken()).values for rig in (analog, digital))
     np.testing.assert_allclose(first, second, atol=0.02 * np.abs(second).max())
-    assert "twin" in digital.unit.how
-    assert "analog" in analog.unit.how
+    assert "twin" in digital.unit.how()
+    assert "analog" in analog.unit.how()
     assert digital.unit.readings_per_sample == 0
     reads = [message for message in digital.station.transports["2450"].sent if message.startswith(":READ?")]
     assert len(reads) == 4 * 2
@@ -278,7 +278,7 @@ def test_cancelling_stops_between_samples() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"write": {"limit_v": 1.2}}, LimitError, "times the read voltage"),
+        ({"write": {"limit_v": 3.5, "threshold_v": 2.0}}, LimitError, r"write.limit_v: voltage of 3.5 V"),
         ({"write": {"limit_v": 1.0}}, ConfigurationError, "scheme v/2"),
         ({"write": {"start_v": 0.9, "limit_v": 0.8}}, ConfigurationError, "start_v"),
         ({"scheme": "v/3"}, ConfigurationError, "bias-columns is missing"),
@@ -311,16 +311,19 @@ def test_units_that_do_not_fit_are_refused() -> None:
         device.unit(UnitRequest("first", 5, 1))
 
 
-def test_safe_actions_name_every_instrument_once() -> None:
-    """Sources first, the matrix last, both channels of the 2602B in one action."""
-    station = Station(lines=(4, 4))
+@pytest.mark.parametrize("swapped", [False, True])
+def test_safe_actions_name_every_channel_once(swapped: bool) -> None:
+    """The drive in the first stage, the matrix in the last, channels of a 2602B together where their stage is one."""
+    station = Station(lines=(4, 4), swapped=swapped)
     station.serve()
     actions = station.device_by_address().safe_actions()
-    assert sorted(action.address for action in actions) == sorted(
-        server.address for name, server in station.servers.items()
-    )
-    assert [action.stage for action in actions] == [0, 0, 0, 1]
     station.close()
+    assert {action.address for action in actions} == {server.address for server in station.servers.values()}
+    stages = {action.device: action.stage for action in actions}
+    if swapped:
+        assert stages == {"chip.drive": 0, "chip.smua+smub": 1, "chip.bias": 1, "chip.matrix": 3}
+    else:
+        assert stages == {"chip.smua": 0, "chip.smub": 1, "chip.plus": 1, "chip.bias": 1, "chip.matrix": 3}
 
 
 def test_a_whole_unit_over_sockets() -> None:

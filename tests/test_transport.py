@@ -351,7 +351,7 @@ def test_random_faults_give_no_wrong_value_and_no_wait_beyond_the_bound(serial: 
 
 
 def test_traffic_is_logged_with_times_and_directions(tmp_path: Path) -> None:
-    """Each message is a JSON line with the clock's time, the address and the direction."""
+    """Each message is a JSON line with the clock's time, the address and the direction; hex where it is no text."""
     server, clock = LineServer(Faulty("garbage")), VirtualClock(5.0)
     log = TrafficLog(tmp_path / "traffic.jsonl", clock)
     link = make_transport(server.address, timing=TIMING, log=log)
@@ -363,9 +363,9 @@ def test_traffic_is_logged_with_times_and_directions(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert "began" in lines[0]
     assert {(line["t_s"], line["address"]) for line in lines[1:]} == {(5.0, server.address)}
-    told = [(line["way"], line["text"]) for line in lines[1:]]
+    told = [(line["way"], line.get("text") or line["hex"]) for line in lines[1:]]
     assert told[1] == ("sent", "ECHO 1?\n")
-    assert told[2] == ("got", "\\xff\\xfe\\x801\n")
+    assert told[2] == ("got", "ff fe 80 31 0a")
     assert told[3][0] == "note"
     assert told[-2:] == [("sent", "ECHO 1?\n"), ("got", "1\n")]
 

@@ -18,7 +18,8 @@ from guardian_bench import ROOT, Source
 
 import pib_lab
 import pib_lab.lab
-from data.wear_ledger import FILE, WearLedger
+import protocols
+from data.wear_ledger import FILE, ArrayWear, WearLedger
 from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 from drivers.emulators import board
 from pib_lab.capabilities import UnitCosts
@@ -27,8 +28,8 @@ from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError, LimitError, RunFileError
 from pib_lab.lab import Lab
 from pib_lab.lifetime import Lifetime
-from pib_lab.quantities import Counts
-from pib_lab.unit import PhysicalUnit
+from pib_lab.quantities import Counts, Quantity
+from pib_lab.unit import PhysicalUnit, UnitSpec
 
 CELLS = np.ones((2, 3), np.bool_)
 
@@ -216,6 +217,8 @@ def test_a_budget_needs_a_driver_that_knows_its_chip(tmp_path: Path, source: Sou
 class Counter:
     """A unit of one cell that is only counted: at most two pulses a write."""
 
+    spec = UnitSpec("hidden", Quantity("V", (1,)), Quantity("A", (1,)), Quantity("S", (1,)), settle_s=0.0)
+
     def __init__(self) -> None:
         self.count = 0
 
@@ -275,3 +278,31 @@ def test_wear_shows_the_map(tmp_path: Path) -> None:
 def test_wear_of_an_unknown_chip_is_an_error(tmp_path: Path) -> None:
     """Exit code 2, and no empty map."""
     assert call("wear", "B", "--wear-dir", tmp_path).exit_code == 2
+
+
+def test_wear_tells_counted_and_assumed_apart_and_what_a_budget_leaves(tmp_path: Path) -> None:
+    """Sums and the worst cell's pulses stand in columns of their own; a budget is held against both together."""
+    ledger = WearLedger(tmp_path)
+    session = ledger.begin("A", "run", {"0": CELLS}, 10)
+    ledger.add("A", session, {"0": counts([1, 2, 3], [4, 5, 66])}, last=True)
+    held = ledger.read("A").arrays["0"]
+    killed = ArrayWear(held.counted, np.full_like(held.counted, 10))
+    with ledger._changing("A") as wear:
+        wear.arrays["0"] = killed
+    row = " ".join(call("wear", "A", "--wear-dir", tmp_path, "--lifetime", 100).stdout.split())
+    assert "81 60" in row  # counted, assumed
+    assert "76 (row 1, column 2) 66 10 24" in row
+    assert "24 left to the worst cell, 0 of 6 cells have spent theirs" in row
+    assert "6 of 6 cells have spent theirs" in call("wear", "A", "--wear-dir", tmp_path, "--lifetime", 11).stdout
+
+
+def test_the_budget_of_wear_comes_from_the_protocol_or_is_given(tmp_path: Path) -> None:
+    """`--protocol` takes its limits.lifetime_pulses; a protocol without one, or two budgets, are refused."""
+    ledger = WearLedger(tmp_path)
+    ledger.add("A", ledger.begin("A", "run", {"0": CELLS}, 10), {"0": counts([1, 2, 3], [4, 5, 6])}, last=True)
+    protocol = tmp_path / "p.toml"
+    protocol.write_text(protocols.read("memristor-digits")[1].replace("[limits]", "[limits]\nlifetime_pulses = 1000"))
+    shown = call("wear", "A", "--wear-dir", tmp_path, "--protocol", protocol)
+    assert "994 left to the worst cell" in shown.stdout
+    assert call("wear", "A", "--wear-dir", tmp_path, "--protocol", "memristor-digits").exit_code == 2
+    assert call("wear", "A", "--wear-dir", tmp_path, "--protocol", protocol, "--lifetime", 5).exit_code == 2

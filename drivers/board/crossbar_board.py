@@ -6,6 +6,7 @@ that fit into a frame and into the time that the board allows for one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,34 +34,48 @@ from pib_lab.quantities import Mask
 
 Message = TypeVar("Message")
 
+_ANYTHING = ElectricalLimits(math.inf, math.inf)
 _HEADS = 64
 """Bytes of a payload besides its arrays, with room."""
 
 
 class CrossbarBoard:
     """One board on one link. chip: what its lines may be driven with to read; gate_v: word-line bias of all access;
-    permit: asked each time before outputs go on, and raises where they must not.
+    permit: asked each time before outputs go on, and raises where they must not; pulses: what a cell may get as a
+    pulse, when that is less than the board allows.
 
     Raises what BoardLink raises, and LimitError before anything is sent.
     """
 
     def __init__(
-        self, link: BoardLink, chip: ElectricalLimits, gate_v: float, permit: Callable[[], None] = lambda: None
+        self,
+        link: BoardLink,
+        chip: ElectricalLimits,
+        gate_v: float,
+        permit: Callable[[], None] = lambda: None,
+        pulses: ElectricalLimits = _ANYTHING,
     ) -> None:
         self.identity = link.identity
         self._link, self._gate_v, self._permit = link, gate_v, permit
-        self._own = chip
+        self._own, self._pulses = chip, pulses
         self._in_force = link.identity.limits
         self.tighten(chip)
 
     def tighten(self, chip: ElectricalLimits) -> None:
-        """Let the board hold what is tighter of these and the limits in force, for all of its arrays."""
+        """Let the board hold what is tighter of these, those of pulses, and the limits in force, for all its arrays.
+
+        The board knows no limit of power: that one is held here alone.
+        """
         self._own = self._own.tightened(chip)
-        own = self._own
+        own, pulses, now = self._own, self._pulses, self._in_force
         wanted = replace(
-            self._in_force,
-            drive_uv=min(self._in_force.drive_uv, int(min(own.voltage_v * 1e6 + 0.5, 2**32 - 1))),
-            column_na=min(self._in_force.column_na, int(min(own.current_a * 1e9 + 0.5, 2**32 - 1))),
+            now,
+            drive_uv=_lowered(now.drive_uv, own.voltage_v * 1e6),
+            column_na=_lowered(now.column_na, min(own.current_a, pulses.current_a) * 1e9),
+            pulse_mv=_lowered(now.pulse_mv, pulses.voltage_v * 1e3),
+            charge_fc=_lowered(now.charge_fc, pulses.charge_c * 1e15),
+            pulse_rate_hz=_lowered(now.pulse_rate_hz, pulses.pulse_rate_hz),
+            gate_mv=_lowered(now.gate_mv, min(own.gate_v, pulses.gate_v) * 1e3),
         )
         self._in_force = self._ask(Kind.LIMITS, wanted.encode(), BoardLimits.decode)
         if self._in_force != wanted:
@@ -77,13 +92,14 @@ class CrossbarBoard:
     def pulse_limits(self) -> ElectricalLimits:
         """What a cell may get as a pulse."""
         now = self._in_force
-        return ElectricalLimits(
+        board = ElectricalLimits(
             now.pulse_mv * 1e-3,
             now.column_na * 1e-9,
             charge_c=now.charge_fc * 1e-15,
             pulse_rate_hz=now.pulse_rate_hz,
             gate_v=now.gate_mv * 1e-3,
         )
+        return self._pulses.tightened(board)
 
     def close(self) -> None:
         """Outputs off, as far as the link allows, and let go of it. Never raises."""
@@ -183,6 +199,7 @@ class CrossbarBoard:
         start_ps: None to verify each pulse; else what the cells are believed to hold, to pulse blindly from there.
         """
         here, (rows, columns) = self.identity, mask.shape
+        self._check_write(verified=start_ps is None)
         pulses_s = columns * max_pulses * here.pulse_ns * 1e-9
         row_s = pulses_s + (2 * (max_pulses + 1) * here.verify_ns * 1e-9 if start_ps is None else 0.0)
         most = self._share(columns * 9, row_s, f"one row of {columns} cells")
@@ -206,14 +223,37 @@ class CrossbarBoard:
             np.concatenate([part.missed for part in done] or [np.empty(0, np.bool_)]),
         )
 
+    def _check_write(self, *, verified: bool) -> None:
+        """The board sizes the pulses of a write itself: of at most `pulse_mv`, through cells that end in the window.
+
+        Power V min(I_column, G_high V), charge I_column width, rate 1 / (width + verify read).
+        """
+        here, what = self.identity, f"{self._name}: write"
+        level_v, column_a = self._in_force.pulse_mv * 1e-3, self._in_force.column_na * 1e-9
+        width_s = here.pulse_ns * 1e-9
+        period_s = width_s + (here.verify_ns * 1e-9 if verified else 0.0)
+        self._pulses.check_voltage(level_v, min(column_a, here.high_ps * 1e-12 * level_v), what)
+        self._pulses.check_train(column_a, width_s, period_s, what)
+
     def pulse(
-        self, array: int, row: int, column: int, level_v: float, width_s: float, count: int, period_s: float
+        self,
+        array: int,
+        row: int,
+        column: int,
+        level_v: float,
+        width_s: float,
+        count: int,
+        period_s: float,
+        current_a: float | None = None,
     ) -> int:
-        """Raw pulses to one cell, SET with a positive level, RESET with a negative one; returns how many it got."""
+        """Raw pulses to one cell, SET with a positive level, RESET with a negative one; returns how many it got.
+
+        current_a: what the cell's gate lets through, for the check of power; None: all that the column may carry. The
+        charge is counted as the board does, with what the column may carry.
+        """
         limits, what = self.pulse_limits, f"{self._name}: pulse"
-        limits.check_pulse(
-            level_v, limits.current_a, width_s, period_s, what, energised=self._link.outputs == Outputs.ALL
-        )
+        limits.check_voltage(level_v, limits.current_a if current_a is None else current_a, what)
+        limits.check_train(limits.current_a, width_s, period_s, what, energised=self._link.outputs == Outputs.ALL)
         width_ns = round(width_s * 1e9)
         if width_ns > self._in_force.pulse_ns:
             raise LimitError(f"{what}: a width of {width_s:g} s is beyond the limit of {self._in_force.pulse_ns} ns")
@@ -242,3 +282,8 @@ class CrossbarBoard:
 
     def _ask(self, kind: Kind, payload: bytes, decode: Callable[[bytes], Message], busy_s: float = 0.0) -> Message:
         return self._link.understood(decode, self._link.request(kind, payload, busy_s))
+
+
+def _lowered(now: int, limit: float) -> int:
+    """The lesser, in whole units of the message; at least 1, for a limit of 0 does not exist in it."""
+    return max(1, round(min(now, limit)))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from drivers.wire.socket_wire import SocketWire
+from drivers.wire.traffic import Way
+from pib_lab.device import Traffic
 from pib_lab.errors import ConfigurationError, LinkError
 
 if TYPE_CHECKING:
@@ -29,11 +31,18 @@ class BytePort(Protocol):
         """Let go. Idempotent; never raises."""
 
 
-def open_port(address: str) -> BytePort:
-    """Connect to "serial:/dev/ttyACM0", "/dev/pts/3" or "socket://host:port".
+def open_port(address: str, traffic: Traffic | None = None) -> BytePort:
+    """Connect to "serial:/dev/ttyACM0", "/dev/pts/3" or "socket://host:port"; `traffic` keeps what goes over it.
 
     Raises LinkError where nothing answers there, ConfigurationError for an address of another form.
     """
+    place = find_place(address)
+    port: BytePort = SerialPort(place) if isinstance(place, str) else SocketPort(*place)
+    return port if traffic is None else RecordedPort(port, address, traffic)
+
+
+def find_place(address: str) -> str | tuple[str, int]:
+    """The port's path, or host and port number. Raises ConfigurationError for an address of no known form; no I/O."""
     if address.startswith("socket://"):
         parts = urlsplit(address)
         try:
@@ -42,13 +51,13 @@ def open_port(address: str) -> BytePort:
             host, number = None, None
         if not host or not number:
             raise ConfigurationError(f"board address {address!r}: write socket://host:port")
-        return SocketPort(host, number)
+        return host, number
     path = address.removeprefix("serial:")
     if not path or (path == address and not path.startswith(("/dev/", "COM"))):
         raise ConfigurationError(
             f"board address {address!r}: write serial:/dev/ttyACM0, the path of a port or socket://host:port"
         )
-    return SerialPort(path)
+    return path
 
 
 class SocketPort:
@@ -102,6 +111,29 @@ class SerialPort:
             return bytes(first + self._port.read(self._port.in_waiting)) if first else b""
         except self._broken as error:
             raise LinkError(f"port {self._port.name}: the link broke ({error})") from error
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._port.close()
+
+
+class RecordedPort:
+    """Another port, of which every byte is recorded on its way."""
+
+    def __init__(self, port: BytePort, address: str, traffic: Traffic) -> None:
+        self._port, self._address, self._traffic = port, address, traffic
+
+    def send(self, data: bytes) -> None:
+        """Record, then hand over: what fails halfway was tried."""
+        self._traffic.record(self._address, Way.SENT, data)
+        self._port.send(data)
+
+    def receive(self, timeout_s: float) -> bytes:
+        """What has come, recorded."""
+        data = self._port.receive(timeout_s)
+        if data:
+            self._traffic.record(self._address, Way.GOT, data)
+        return data
 
     def close(self) -> None:
         """Let go of the port."""

@@ -16,6 +16,17 @@ from drivers.bringup import (
     scan_faults,
 )
 from drivers.bringup.job import Job
+from drivers.bringup.reach import Subject
+from drivers.optics.calibration import (
+    align_roi,
+    camera_dark,
+    camera_linearity,
+    drift_monitor,
+    settle_time,
+    slm_lut,
+    transmission_matrix,
+)
+from drivers.optics.calibration.job import RigJob
 from pib_lab.errors import ConfigurationError, nearest
 from pib_lab.findings import Findings
 from pib_lab.procedure import Settings, validated
@@ -24,11 +35,17 @@ from pib_lab.procedure import Settings, validated
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A procedure: its settings, what carries it out, and the most pulses that one cell gets between two tellings of
-    its progress, for the wear that a killed procedure is charged with."""
+    its progress, for the wear that a killed procedure is charged with. job: what it is given, on a chip or on a rig."""
 
     settings: type[Settings]
-    run: Callable[[Job, Any], Findings]
+    run: Callable[[Any, Any], Findings]
     most_pulses: Callable[[Any], int] = lambda settings: 0
+    job: Callable[..., Job | RigJob] = Job
+
+    @property
+    def subject(self) -> Subject:
+        """What the procedure is about."""
+        return "chip" if self.job is Job else "rig"
 
 
 KINDS = {
@@ -39,6 +56,13 @@ KINDS = {
     "map-conductance": Kind(map_conductance.MapConductance, map_conductance.run),
     "scan-faults": Kind(scan_faults.ScanFaults, scan_faults.run, lambda s: scan_faults.MOST_PULSES),
     "daily-check": Kind(daily_check.DailyCheck, daily_check.run),
+    "slm-lut": Kind(slm_lut.SlmLut, slm_lut.run, job=RigJob),
+    "camera-dark": Kind(camera_dark.CameraDark, camera_dark.run, job=RigJob),
+    "camera-linearity": Kind(camera_linearity.CameraLinearity, camera_linearity.run, job=RigJob),
+    "settle-time": Kind(settle_time.SettleTime, settle_time.run, job=RigJob),
+    "align-roi": Kind(align_roi.AlignRoi, align_roi.run, job=RigJob),
+    "transmission-matrix": Kind(transmission_matrix.TransmissionMatrix, transmission_matrix.run, job=RigJob),
+    "drift-monitor": Kind(drift_monitor.DriftMonitor, drift_monitor.run, job=RigJob),
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from drivers.chip.probe import ChipProbe
-from pib_lab.findings import Check, Measured, Progress, Publish, judged
+from pib_lab.findings import Check, Measured, Progress, Publish, Verdict, judged
 from pib_lab.unit import CancelToken
 
 Item = TypeVar("Item")
@@ -16,14 +16,11 @@ Cell = tuple[int, int]
 _GOLDEN = 0.6180339887498949
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of a procedure. stored: what the chip's passport holds to compare with, by name."""
+class Steps:
+    """What a procedure does item by item, on a chip or on an optical rig."""
 
-    probe: ChipProbe
     publish: Publish
     cancel: CancelToken
-    stored: Mapping[str, Measured] = field(default_factory=dict)
 
     def each(self, items: Sequence[Item], what: str) -> Iterator[Item]:
         """The items one by one, told to whoever watches; ends early once the operator has asked to stop."""
@@ -35,10 +32,22 @@ class Job:
         self.publish(Progress(len(items), len(items), what))
 
 
+@dataclass(frozen=True)
+class Job(Steps):
+    """One run of a procedure on a chip. stored: what the chip's passport holds to compare with, by name."""
+
+    probe: ChipProbe
+    publish: Publish
+    cancel: CancelToken
+    stored: Mapping[str, Measured] = field(default_factory=dict)
+
+
 def completed(done: int, total: int, why: str = "") -> Check:
-    """Whether all items were worked through; `why` not, when it was not the operator."""
-    detail = "" if done == total else why or "stopped by the operator; run it again for the rest"
-    return judged("completed", done == total, detail, {"done": done, "total": total})
+    """Whether all items were worked through; `why` not, when it was the chip. A stop by the operator is no failure."""
+    numbers = {"done": done, "total": total}
+    if done < total and not why:
+        return Check("completed", Verdict.NOT_TESTED, numbers, detail="stopped by the operator; run it for the rest")
+    return judged("completed", done == total, why, numbers)
 
 
 def sample_cells(shape: tuple[int, int], count: int) -> list[Cell]:

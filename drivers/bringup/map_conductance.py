@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from drivers.bringup.job import Job, completed
+from pib_lab.errors import Cancelled
 from pib_lab.findings import Findings, judged, some
 from pib_lab.procedure import Count, Fraction, Settings
 
@@ -22,7 +25,10 @@ class MapConductance(Settings):
 def run(job: Job, settings: MapConductance) -> Findings:
     """Read at the read voltage, cell by cell as the probe can; nothing is written."""
     probe, s = job.probe, settings
-    maps = [probe.read_map(cancel=job.cancel) for _ in job.each(range(s.reads), "map")]
+    maps = []
+    with contextlib.suppress(Cancelled):  # within a map: those before it are whole
+        for _ in job.each(range(s.reads), "map"):
+            maps.append(probe.read_map(cancel=job.cancel))
     if not maps:
         return Findings((completed(0, s.reads),))
     readings = np.array(maps)

@@ -17,7 +17,7 @@ from drivers.chip.board_probe import BoardProbe
 from drivers.chip.differential import DifferentialPairs
 from drivers.chip.limits import GATE_MAX_V, ElectricalLimits
 from drivers.chip.probe import ChipProbe
-from drivers.chip.profiles import load_real_profile
+from drivers.chip.profiles import Use, electrical_limits, load_real_profile
 from drivers.device import DeviceSession
 from drivers.mock.frontend import pick_range, range_series
 from drivers.mock.wires import cell_attenuation
@@ -61,6 +61,8 @@ class MemristorBoard:
         self._name, self._address = context.name, options["address"]
         self._serial = options.get("serial")
         self._gate_v = _positive(options, "gate_v", GATE_V, GATE_MAX_V, where)
+        electrical_limits(self.profile, Use.GATES).check_gate(self._gate_v, f"{where}.gate_v")
+        self._pulses_for = Use.WRITING
         self._deadman_s = _positive(options, "deadman_s", DEFAULT_DEADMAN_MS / 1000, MAX_DEADMAN_MS / 1000, where)
         self._timeout_s = _positive(options, "timeout_s", TIMEOUT_S, 60.0, where)
         self._context = context
@@ -80,7 +82,11 @@ class MemristorBoard:
         return BoardCrossbar(self, request, tiling, self._allocated[request.name][1], self._context)
 
     def probe(self, rows: int, columns: int) -> ChipProbe:
-        """Bring-up of the board's first array, or the first part of it."""
+        """Bring-up of the board's first array, or the first part of it: from the next connection on, pulses may form.
+
+        A board that is connected already keeps the limits of writing, for a session's limits are never raised.
+        """
+        self._pulses_for = Use.FORMING
         return BoardProbe(self, rows, columns)
 
     def safe_actions(self) -> list[SafeAction]:
@@ -101,12 +107,15 @@ class MemristorBoard:
             raise LinkError(f"board at {self._address}: the device has been closed; open the lab again")
         p = self.profile
         link = BoardLink(
-            self._name, lambda: open_port(self._address), deadman_s=self._deadman_s, timeout_s=self._timeout_s
+            self._name,
+            lambda: open_port(self._address, self._context.traffic),
+            deadman_s=self._deadman_s,
+            timeout_s=self._timeout_s,
         )
         try:
             self._check(link.identity)
-            chip = ElectricalLimits(p.v_read_v, p.current_limit_a)
-            return CrossbarBoard(link, chip, self._gate_v, self._context.require_guard)
+            reading, pulses = electrical_limits(p, Use.READING), electrical_limits(p, self._pulses_for)
+            return CrossbarBoard(link, reading, self._gate_v, self._context.require_guard, pulses)
         except BaseException:
             link.close()
             raise
@@ -142,6 +151,7 @@ class BoardCrossbar(DifferentialPairs):
         check_options(dict(request.options), ("drive_limit_v", "current_limit_a"), f"units.{request.name}.options")
         p = self._profile = chip.profile
         self._session, self._clock, self._tiling = chip.session, context.clock, tiling
+        self._device_name = context.name
         self._first_array = first_array
         self._drive_limit_v = min(p.v_read_v, float(request.options.get("drive_limit_v", math.inf)))
         self._current_limit_a = min(p.current_limit_a, float(request.options.get("current_limit_a", math.inf)))
@@ -264,6 +274,10 @@ class BoardCrossbar(DifferentialPairs):
             return self._read(board), self.costs().read_passes
 
     # Capabilities
+
+    def device_name(self) -> str:
+        """Of the board."""
+        return self._device_name
 
     def pulses(self) -> Counts:
         """Programming pulses of each cell so far; of a write whose answer was lost, as many as it was allowed."""

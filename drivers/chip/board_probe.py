@@ -66,7 +66,7 @@ class BoardProbe:
 
     @property
     def limits(self) -> ElectricalLimits:
-        """Those of pulses, as the board holds them."""
+        """Those of pulses: the tighter of the profile's, to form, and the board's."""
         if self._limits is None:
             raise DeviceError("board: its limits are known once it is open; call open() first")
         return self._limits
@@ -127,7 +127,9 @@ class BoardProbe:
             board.bias_gate(pulse.gate_v)
             board.switch_on()
             self._pulses[row, column] += count
-            got = board.pulse(self._window.array, row, column, pulse.level_v, pulse.width_s, count, period_s)
+            got = board.pulse(
+                self._window.array, row, column, pulse.level_v, pulse.width_s, count, period_s, pulse.current_a
+            )
         if got != count:
             raise DeviceError(f"board: {what} got {got} of {count} pulses; look at the board's state before going on")
 

@@ -10,6 +10,8 @@ from pib_lab.errors import LimitError
 GATE_MAX_V = 5.0
 """No word line is held higher, whatever a protocol says: thick-oxide gates of 1T1R chips take 4 to 5 V (from
 experience, check with the foundry's documents). Forming ramps end at 4 V in SkyWater's NI-RRAM documents."""
+GATE_MAX_A = 10e-6
+"""Chosen: what a source on a word line may supply. A sound gate takes nothing; one that draws more leaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,12 @@ class ElectricalLimits:
     ) -> None:
         """Raise LimitError unless a cell may get pulses like this; `energised`: its gate is up (1T1R; else True)."""
         self.check_voltage(level_v, compliance_a, what)
+        self.check_train(compliance_a, width_s, period_s, what, energised)
+
+    def check_train(
+        self, compliance_a: float, width_s: float, period_s: float, what: str, energised: bool = True
+    ) -> None:
+        """As `check_pulse`, without the voltage: charge = compliance width, rate = 1 / period, gate before drain."""
         _within(compliance_a * width_s, self.charge_c, "C", f"{what}: charge of a pulse")
         _within(1.0 / period_s if period_s > 0 else math.inf, self.pulse_rate_hz, "Hz", f"{what}: pulse rate")
         if not energised:

@@ -12,6 +12,7 @@ import numpy as np
 from drivers.chip.limits import ElectricalLimits
 from drivers.chip.mock_chip import MockCrossbar, MockMemristorChip
 from drivers.chip.probe import Line, LineKind, LineReading, Pulse, ReferenceReading
+from drivers.chip.profiles import Use, electrical_limits
 from drivers.mock.bringup_physics import GATE_ON_V, Defects, LineNetwork, SwitchingCells
 from drivers.mock.frontend import digitise, pick_range, range_series
 from drivers.mock.noise import gaussian
@@ -20,16 +21,6 @@ from pib_lab.errors import ConfigurationError
 from pib_lab.procedure import validated
 from pib_lab.quantities import Array64, Counts, Mask
 from pib_lab.unit import CancelToken, PhysicalUnit, SafeReport
-
-LIMITS = ElectricalLimits(
-    voltage_v=5.5,  # forming takes 5 V on the bit line (SkyWater NI-RRAM)
-    current_a=1e-3,
-    power_w=5.5e-3,
-    charge_c=1e-9,  # of 1 us pulses at the current limit
-    pulse_rate_hz=1e6,
-    gate_v=4.2,  # the forming ramp ends at 4 V
-)
-"""Chosen for the mock: what the procedures of the SkyWater documents need, and a little room."""
 
 READ_GATE_V = 2.5
 TRAPS_S = 1e-3
@@ -75,8 +66,8 @@ class MockProbe:
 
     @property
     def limits(self) -> ElectricalLimits:
-        """For bring-up; see LIMITS."""
-        return LIMITS
+        """Of the profile, to form."""
+        return electrical_limits(self._physics.profile, Use.FORMING)
 
     def open(self) -> None:
         """Open the unit behind it."""
@@ -156,10 +147,10 @@ class MockProbe:
 
     def pulse(self, row: int, column: int, pulse: Pulse, count: int = 1) -> None:
         """Pulses at the highest rate that the limits allow, or 1 us apart."""
-        what = f"cell ({row}, {column})"
-        LIMITS.check_gate(pulse.gate_v, what)
-        period_s = max(2.0 * pulse.width_s, 1.0 / LIMITS.pulse_rate_hz)
-        LIMITS.check_pulse(
+        limits, what = self.limits, f"cell ({row}, {column})"
+        limits.check_gate(pulse.gate_v, what)
+        period_s = max(2.0 * pulse.width_s, 1.0 / limits.pulse_rate_hz)
+        limits.check_pulse(
             pulse.level_v, pulse.current_a, pulse.width_s, period_s, what, energised=pulse.gate_v >= GATE_ON_V
         )
         reached = self._reached(row, column)
@@ -176,9 +167,9 @@ class MockProbe:
         self, row: int, column: int, levels_v: Array64, gate_v: float, compliance_a: float
     ) -> tuple[Array64, Mask]:
         """Each level acts as one pulse of it; I = G V (1 + k (V / V_read)^2) / (1 + k) up to the compliance."""
-        p, what = self._physics.profile, f"cell ({row}, {column})"
-        LIMITS.check_gate(gate_v, what)
-        LIMITS.check_voltage(float(np.abs(levels_v).max(initial=0.0)), compliance_a, what)
+        p, limits, what = self._physics.profile, self.limits, f"cell ({row}, {column})"
+        limits.check_gate(gate_v, what)
+        limits.check_voltage(float(np.abs(levels_v).max(initial=0.0)), compliance_a, what)
         currents = np.zeros(len(levels_v))
         reached = self._reached(row, column)
         with self._energised():
@@ -199,10 +190,12 @@ class MockProbe:
     def line_current(
         self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0
     ) -> LineReading:
-        """Solved from the network of lines and cells; the source clamps at the limit of current."""
-        LIMITS.check_voltage(level_v, LIMITS.current_a, str(sensed))
+        """Solved from the network of lines and cells; the source clamps at its limit of current."""
+        on_gate = sensed.kind is LineKind.GATE
+        limits = electrical_limits(self._physics.profile, Use.GATES if on_gate else Use.FORMING)
+        limits.check_voltage(level_v, limits.current_a, str(sensed))
         gate_v = max([gates_v, *(level_v for line in driven if line.kind is LineKind.GATE)])
-        LIMITS.check_gate(gate_v, "gates")
+        limits.check_gate(gate_v, "gates")
         rows, columns = self._shape
         pad_v = np.zeros(2 * rows + columns)
         pad_v[rows + columns :] = gates_v
@@ -213,7 +206,7 @@ class MockProbe:
             supplied = self._network.pad_currents(self._noisy(), pad_v, pad_v[rows + columns :] >= GATE_ON_V)
         current = float(supplied[self._node(sensed)]) * (1.0 if sensed in driven else -1.0)
         seen_a = current * self._defects.gain + self._defects.offset_a
-        return LineReading(min(max(seen_a, -LIMITS.current_a), LIMITS.current_a), abs(seen_a) > LIMITS.current_a)
+        return LineReading(min(max(seen_a, -limits.current_a), limits.current_a), abs(seen_a) > limits.current_a)
 
     def references(self) -> list[ReferenceReading]:
         """Two resistors beside the array, read by the same front end."""
@@ -229,7 +222,7 @@ class MockProbe:
 
     def column_currents(self, drive_v: Array64) -> Array64:
         """All gates up: the analog sum. Raises LimitError beyond the read voltage."""
-        ElectricalLimits(self.read_v, LIMITS.current_a).check_voltage(float(np.abs(drive_v).max()), 0.0, "rows")
+        electrical_limits(self._physics.profile, Use.READING).check_voltage(float(np.abs(drive_v).max()), 0.0, "rows")
         return self._sensed(np.asarray(drive_v, np.float64), np.ones(self._shape[0], np.bool_))
 
     def scan_unit(self) -> PhysicalUnit:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from drivers.chip.limits import GATE_MAX_A, GATE_MAX_V, ElectricalLimits
 from pib_lab.errors import ConfigurationError, LimitError, nearest
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -33,6 +36,12 @@ class MemristorProfile(BaseModel):
     levels: Annotated[int, Field(ge=2)]
     v_read_v: Positive
     current_limit_a: Positive
+    write_max_v: Positive
+    forming_max_v: Positive
+    gate_max_v: Annotated[float, Field(gt=0.0, le=GATE_MAX_V)]
+    cell_power_max_w: Positive
+    pulse_charge_max_c: Positive
+    pulse_rate_max_hz: Positive
     iv_cubic: NonNegative
     segment_ohm: NonNegative
 
@@ -94,6 +103,38 @@ class MemristorProfile(BaseModel):
         return self.span_siemens / (self.levels - 1)
 
 
+class Use(StrEnum):
+    """What a chip's lines are driven for; each use has limits of its own."""
+
+    READING = "reading"
+    WRITING = "writing"
+    FORMING = "forming"
+    GATES = "gates"
+
+
+def electrical_limits(profile: MemristorProfile, use: Use) -> ElectricalLimits:
+    """What the chip may be driven with for that use, all of it from the profile.
+
+    |V| of rows and columns: to read v_read_v, to write write_max_v, to form forming_max_v; of a source on word lines
+    (GATES) gate_max_v, with GATE_MAX_A. No use has a gate above gate_max_v. The power is a cell's, in a pulse: lines
+    that are read carry the currents of many cells, and are bounded by voltage and current.
+    """
+    voltage_v = {
+        Use.READING: profile.v_read_v,
+        Use.WRITING: profile.write_max_v,
+        Use.FORMING: profile.forming_max_v,
+        Use.GATES: profile.gate_max_v,
+    }[use]
+    return ElectricalLimits(
+        voltage_v,
+        GATE_MAX_A if use is Use.GATES else profile.current_limit_a,
+        power_w=math.inf if use is Use.READING else profile.cell_power_max_w,
+        charge_c=profile.pulse_charge_max_c,
+        pulse_rate_hz=profile.pulse_rate_max_hz,
+        gate_v=profile.gate_max_v,
+    )
+
+
 class _Entry(BaseModel):
     """One number and where it comes from."""
 
@@ -124,7 +165,16 @@ def load_profile(name: str, override: Mapping[str, Any] | None = None) -> Memris
         raise ConfigurationError(_explain(name, error)) from None
 
 
-_LIMITS = ("v_read_v", "current_limit_a")
+_LIMITS = (
+    "v_read_v",
+    "current_limit_a",
+    "write_max_v",
+    "forming_max_v",
+    "gate_max_v",
+    "cell_power_max_w",
+    "pulse_charge_max_c",
+    "pulse_rate_max_hz",
+)
 """What a chip may be driven with: a protocol may lower these and never raise them."""
 
 

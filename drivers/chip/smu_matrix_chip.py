@@ -12,17 +12,21 @@ How a response is measured is the option `measure`, and `how` tells it:
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from drivers.chip.bias_schemes import Scheme, count_disturbs, least_safe_threshold_v
+from drivers.chip.bias_schemes import Bus, Scheme, count_disturbs
 from drivers.chip.differential import DifferentialPairs
 from drivers.chip.limits import ElectricalLimits
 from drivers.chip.probe import ChipProbe
-from drivers.chip.profiles import load_real_profile
+from drivers.chip.profiles import Use, load_real_profile
+from drivers.chip.smu_matrix_costs import unit_costs
+from drivers.chip.smu_matrix_limits import check_pulses, check_write, limits_within
 from drivers.chip.smu_matrix_options import parse_options
 from drivers.chip.smu_matrix_probe import GatedProbe, SmuMatrixProbe
 from drivers.chip.smu_matrix_rig import Connect, SmuMatrixRig, connect_by_address
@@ -32,13 +36,11 @@ from drivers.safe import recipes as safe_recipes
 from drivers.safe.commands import SafeAction
 from pib_lab.capabilities import UnitCosts
 from pib_lab.device import DeviceContext, UnitRequest
-from pib_lab.errors import ConfigurationError, DeviceError, LimitError
+from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.experiment import check_options
 from pib_lab.quantities import Array, Counts, Mask, Quantity
 from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
 
-_WRITE_OVER_READ = 5.0
-"""Largest pulse in read voltages: profiles state no write voltage, and a protocol must not choose one freely."""
 _SAFE = {"keithley-2400": safe_recipes.keithley_2400, "keithley-2450": safe_recipes.keithley_2450}
 
 
@@ -49,46 +51,28 @@ class MemristorSmuMatrix:
     is_mock = False
     mock_driver = "mock-memristor-chip"
 
-    def __init__(self, options: dict[str, Any], context: DeviceContext, connect: Connect = connect_by_address) -> None:
+    def __init__(self, options: dict[str, Any], context: DeviceContext, connect: Connect | None = None) -> None:
         where = f"hardware.{context.name}"
         self.options = parse_options(options, where)
         self.profile = load_real_profile(self.options.profile, self.options.override)
         self.serial = self.options.serial
         self.context = context
-        self._connect = connect
+        self._connect = connect or functools.partial(connect_by_address, traffic=context.traffic)
         self._current_limit_a = self.profile.current_limit_a
         self._columns: dict[str, tuple[int, int, int]] = {}
         self.disturbs: Counts = np.zeros((self.options.rows, self.options.columns), np.int32)
-        self._check_write(where)
+        check_write(self.profile, self.options, where)
         self.session = DeviceSession(f"chip {self.serial}", self._open_rig, SmuMatrixRig.close)
 
-    def _check_write(self, where: str) -> None:
-        write, highest_v = self.options.write, _WRITE_OVER_READ * self.profile.v_read_v
-        if write.limit_v > highest_v * (1.0 + 1e-9):
-            raise LimitError(
-                f"{where}.write.limit_v: {write.limit_v:g} V is beyond {highest_v:g} V, {_WRITE_OVER_READ:g} times the "
-                "read voltage of the profile"
-            )
-        needed_v = least_safe_threshold_v(self.options.scheme, write.limit_v)
-        if needed_v >= write.threshold_v:
-            raise ConfigurationError(
-                f"{where}.write.limit_v: with scheme {self.options.scheme} unselected cells would see {needed_v:g} V, "
-                f"and switch from {write.threshold_v:g} V; lower it, or choose scheme v/3 or 1t1r"
-            )
-        if self.profile.v_read_v >= write.threshold_v:
-            raise ConfigurationError(f"{where}.write.threshold_v: reads at {self.profile.v_read_v:g} V would write")
+    def electrical_limits(self, use: Use) -> ElectricalLimits:
+        """What lines and cells may be driven with now, for that use; see `limits_within`."""
+        return limits_within(self.profile, self.options, self._current_limit_a, use)
 
-    def electrical_limits(self) -> ElectricalLimits:
-        """What lines and cells may be driven with: of the options, within what the profile allows."""
+    def _open_rig(self, kind: type[SmuMatrixRig] = SmuMatrixRig, use: Use = Use.WRITING) -> SmuMatrixRig:
         p, o = self.profile, self.options
-        gate_v = max(o.gate_read_v, o.write.gate_v) if o.scheme is Scheme.TRANSISTOR else 0.0
-        return ElectricalLimits(max(o.write.limit_v, p.v_read_v), self._current_limit_a, gate_v=gate_v)
-
-    def _open_rig(self, kind: type[SmuMatrixRig] = SmuMatrixRig) -> SmuMatrixRig:
-        p, o = self.profile, self.options
-        limits = self.electrical_limits()
         sense_range_a = min(1.3 * o.rows * p.g_max_siemens * p.v_read_v, self._current_limit_a)
-        rig = kind(o, limits, sense_range_a, self.context, self._connect)
+        reading, pulsing = self.electrical_limits(Use.READING), self.electrical_limits(use)
+        rig = kind(o, reading, pulsing, sense_range_a, self.context, self._connect)
         rig.open()
         return rig
 
@@ -109,6 +93,7 @@ class MemristorSmuMatrix:
             self._columns[request.name] = held = (first, *shape)
         unit = SmuMatrixUnit(self, request, held[0])
         self._current_limit_a = min(self._current_limit_a, unit.current_limit_a())
+        check_pulses(self.electrical_limits(Use.WRITING), self.options, f"hardware.{self.context.name}")
         return unit
 
     def probe(self, rows: int, columns: int) -> ChipProbe:
@@ -117,18 +102,26 @@ class MemristorSmuMatrix:
         return kind(self, rows, columns, self._open_rig)
 
     def safe_actions(self) -> list[SafeAction]:
-        """Each instrument once: sources first, then the matrix."""
+        """The drive first, then what holds and senses the other lines, then gates, then the matrix.
+
+        Were a bias to fall before the drive, half-selected cells would see all of it. Channels of a 2600B that belong
+        to different stages go off apart.
+        """
         o, name = self.options, self.context.name
-        channels: dict[str, list[str]] = {}
+        channels: dict[tuple[int, str], list[str]] = {}
         actions = []
         for bus, source in o.sources.items():
+            stage = {Bus.DRIVE: 0, Bus.GATE: 2}.get(bus, 1)
             if source.model == "keithley-2600b":
-                channels.setdefault(source.address, []).append(f"smu{source.channel}")
+                channels.setdefault((stage, source.address), []).append(f"smu{source.channel}")
             else:
-                actions.append(_SAFE[source.model](f"{name}.{bus}", source.address))
-        for address, of in channels.items():
-            actions.append(safe_recipes.keithley_2600(f"{name}.{'+'.join(of)}", address, of))
-        return [*actions, safe_recipes.keithley_707(f"{name}.matrix", o.matrix.address)]
+                action = _SAFE[source.model](f"{name}.{bus}", source.address)
+                actions.append(dataclasses.replace(action, stage=stage))
+        for (stage, address), of in channels.items():
+            action = safe_recipes.keithley_2600(f"{name}.{'+'.join(of)}", address, of)
+            actions.append(dataclasses.replace(action, stage=stage))
+        matrix = safe_recipes.keithley_707(f"{name}.matrix", o.matrix.address)
+        return [*actions, dataclasses.replace(matrix, stage=3)]
 
     def close(self) -> None:
         """Nothing is left once all units are closed. Idempotent."""
@@ -159,8 +152,8 @@ class SmuMatrixUnit(DifferentialPairs):
         self._pulses: Counts = np.zeros((n_in, n_out, 2), np.int32)
         self._misses: Counts = np.zeros((n_in, n_out, 2), np.int32)
         self._verify_passes = 0
+        self._cancel = CancelToken()
 
-    @property
     def how(self) -> str:
         """How a response comes about, for records."""
         if self._options.measure == "cell-reads":
@@ -241,7 +234,8 @@ class SmuMatrixUnit(DifferentialPairs):
         """Write conductances (n_in, n_out, 2) where `where` with verified pulses; return what the cells read last.
 
         Cells that have never been written nor read are read. Raises LimitError outside the window, ConfigurationError
-        for a wrong shape, DeviceError when not open.
+        for a wrong shape, DeviceError when not open, Cancelled between pulses; cells whose last pulse was not followed
+        by a reading are then read by the next call.
         """
         p, shape, name = self._profile, self._spec.parameters.shape, self._spec.name
         parameters = np.asarray(parameters, np.float32)
@@ -255,7 +249,7 @@ class SmuMatrixUnit(DifferentialPairs):
             unknown = np.isnan(self._believed) & ~where
             if where.any() or unknown.any():
                 rig.energise()
-            self._believed[unknown] = self._read(rig, unknown, CancelToken())[0][unknown]
+            self._believed[unknown] = self._read(rig, unknown, self._cancel)[0][unknown]
             if where.any():
                 self._write(rig, target, where)
         return self._believed.copy()
@@ -265,7 +259,7 @@ class SmuMatrixUnit(DifferentialPairs):
         ladder = PulseLadder(target, self._profile, self._options.write)
         active = where.copy()
         for attempt in range(self._profile.max_pulses + 1):
-            reading, _ = self._read(rig, active, CancelToken())
+            reading, _ = self._read(rig, active, self._cancel)
             self._verify_passes += int(np.count_nonzero(active.any(axis=-1)))
             self._believed[active] = reading[active]
             active &= np.abs(target - self._believed) > np.float32(self._profile.tolerance_siemens)
@@ -273,6 +267,7 @@ class SmuMatrixUnit(DifferentialPairs):
                 break
             voltages = ladder.next(self._believed)
             for row, pair, polarity in np.argwhere(active):
+                self._cancel.raise_if_cancelled()
                 self._pulse(rig, int(row), int(pair), int(polarity), float(voltages[row, pair, polarity]))
         self._misses[where] = (self._misses[where] + 1) * active[where]
 
@@ -280,6 +275,7 @@ class SmuMatrixUnit(DifferentialPairs):
         column = self._first + 2 * pair + polarity
         self._pulses[row, pair, polarity] += 1  # counted before it is sent: what fails halfway may have worn the cell
         count_disturbs(self._chip.disturbs, self._options.scheme, row, column, 1)
+        self._believed[row, pair, polarity] = np.nan  # until it is read again
         rig.pulse(row, column, voltage_v)
 
     def _pairs(self) -> Iterator[tuple[int, int, int]]:
@@ -312,6 +308,14 @@ class SmuMatrixUnit(DifferentialPairs):
         return cells, clipped
 
     # Capabilities
+
+    def device_name(self) -> str:
+        """Of the array with its instruments."""
+        return self._chip.context.name
+
+    def cancel_with(self, token: CancelToken) -> None:
+        """Writes stop between pulses once `token` is set."""
+        self._cancel = token
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
         """Each cell at the read voltage, its row alone driven, both columns of a pair sensed: n_in n_out passes."""
@@ -350,19 +354,9 @@ class SmuMatrixUnit(DifferentialPairs):
         return block.reshape(n_in, n_out, 2).copy()
 
     def costs(self) -> UnitCosts:
-        """Bounds, and times of settling, integration and pulses; what links and relays take comes on top."""
-        p, (n_in, n_out, _) = self._profile, self._spec.parameters.shape
-        reading_s = self._options.matrix.settle_s + 3 * self._options.nplc * 20e-3
-        planes = self._options.drive_bits if self._options.measure == "analog" else 0
-        verify_passes = n_in * n_out * (p.max_pulses + 1)
-        return UnitCosts(
-            planes * n_out * reading_s,
-            self._options.matrix.settle_s + self._options.write.width_s,
-            reading_s,
-            p.max_pulses,
-            verify_passes,
-            n_in * n_out,
-        )
+        """Bounds, and times with those of links, relays and conversions."""
+        n_in, n_out, _ = self._spec.parameters.shape
+        return unit_costs(self._options, (n_in, n_out), self._read_v, self._profile.max_pulses)
 
     def current_limit_a(self) -> float:
         """Compliance of every source on a line: the profile's, or a tighter one of the protocol."""

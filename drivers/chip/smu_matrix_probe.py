@@ -7,15 +7,17 @@ ground.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drivers.chip.bias_schemes import Bus, Scheme, select
-from drivers.chip.limits import ElectricalLimits
+from drivers.chip.limits import GATE_MAX_A, ElectricalLimits
 from drivers.chip.probe import Line, LineKind, LineReading, Pulse
-from drivers.chip.smu_matrix_rig import GATE_LIMIT_A, SmuMatrixRig
+from drivers.chip.profiles import Use
+from drivers.chip.smu_matrix_rig import SmuMatrixRig
 from drivers.smu.interface import SourceMeasureUnit
 from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.quantities import Array64, Counts, Mask
@@ -63,7 +65,7 @@ class BringUpRig(SmuMatrixRig):
             reading = self._sources[buses[sensed]].read()
         sign = 1.0 if sensed in driven else -1.0
         if not reading.sound:
-            limit_a = GATE_LIMIT_A if sensed.kind is LineKind.GATE else self._limits.current_a
+            limit_a = GATE_MAX_A if sensed.kind is LineKind.GATE else self._limits.current_a
             return LineReading(float(np.copysign(limit_a, sign * reading.current_a)), True)
         return LineReading(sign * reading.current_a)
 
@@ -76,6 +78,9 @@ class BringUpRig(SmuMatrixRig):
         currents, clamped = np.zeros(len(levels_v)), np.zeros(len(levels_v), np.bool_)
         drive = self._sources[Bus.DRIVE]
         with self._levels([(Bus.GATE, gate_v), (Bus.DRIVE, 0.0)]):
+            highest_v, what = float(np.abs(levels_v).max(initial=0.0)), f"cell ({row}, {column})"
+            # a slow sweep is no pulse: neither its charge nor its rate is limited
+            self._limits.check_pulse(highest_v, compliance_a, 0.0, math.inf, what, energised=self._gate_up(gate_v))
             for point, level_v in enumerate(levels_v):
                 self._to(Bus.DRIVE, -float(level_v))
                 reading = drive.read()
@@ -109,7 +114,11 @@ class SmuMatrixProbe:
     """A probe over the first rows and columns of the array."""
 
     def __init__(
-        self, device: MemristorSmuMatrix, rows: int, columns: int, open_rig: Callable[[type[BringUpRig]], SmuMatrixRig]
+        self,
+        device: MemristorSmuMatrix,
+        rows: int,
+        columns: int,
+        open_rig: Callable[[type[BringUpRig], Use], SmuMatrixRig],
     ) -> None:
         o = device.options
         if rows > o.rows or columns > o.columns:
@@ -142,13 +151,13 @@ class SmuMatrixProbe:
 
     @property
     def limits(self) -> ElectricalLimits:
-        """Those that the instruments are set up with: of the options, within what the profile allows."""
-        return self._device.electrical_limits()
+        """Of pulses, and what the instruments are set up with: of the profile, within what the scheme allows."""
+        return self._device.electrical_limits(Use.FORMING)
 
     def open(self) -> None:
         """Connect and set everything up; outputs stay off."""
         if self._rig is None:
-            rig = self._open_rig(BringUpRig)
+            rig = self._open_rig(BringUpRig, Use.FORMING)
             assert isinstance(rig, BringUpRig)
             self._rig = rig
 
@@ -200,10 +209,10 @@ class SmuMatrixProbe:
     # Capabilities
 
     def pulse(self, row: int, column: int, pulse: Pulse, count: int = 1) -> None:
-        """One after the other under the array's bias scheme, counted before each is sent."""
+        """One after the other under the array's bias scheme, as fast as the rig may, counted before each is sent."""
         limits, what = self.limits, f"cell ({row}, {column})"
         limits.check_gate(pulse.gate_v if self.has_gates() else 0.0, what)
-        limits.check_pulse(pulse.level_v, pulse.current_a, pulse.width_s, np.inf, what)
+        limits.check_pulse(pulse.level_v, pulse.current_a, pulse.width_s, math.inf, what)
         rig = self._energised()
         for _ in range(count):
             self._pulses[row, column] += 1
@@ -217,8 +226,8 @@ class SmuMatrixProbe:
         self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0
     ) -> LineReading:
         """The drive's source on the driven lines, another one on the sensed line."""
-        limits = self.limits
-        limits.check_gate(max(gates_v, level_v if sensed.kind is LineKind.GATE else 0.0), "gates")
+        limits = self._device.electrical_limits(Use.WRITING)
+        self.limits.check_gate(max(gates_v, level_v if sensed.kind is LineKind.GATE else 0.0), "gates")
         if sensed.kind is LineKind.GATE:
             if set(driven) != {sensed}:
                 raise ConfigurationError(f"{sensed}: a gate is sensed alone, with nothing else driven")
@@ -234,8 +243,8 @@ class GatedProbe(SmuMatrixProbe):
         self, row: int, column: int, levels_v: Array64, gate_v: float, compliance_a: float
     ) -> tuple[Array64, Mask]:
         """Each level held and measured; those beyond the switching threshold count as pulses."""
-        limits, what = self.limits, f"cell ({row}, {column})"
-        limits.check_gate(gate_v, what)
+        limits, what = self._device.electrical_limits(Use.WRITING), f"cell ({row}, {column})"
+        self.limits.check_gate(gate_v, what)
         limits.check_voltage(float(np.abs(levels_v).max(initial=0.0)), compliance_a, what)
         threshold_v = self._device.options.write.threshold_v
         self._pulses[row, column] += int(np.count_nonzero(np.abs(levels_v) >= threshold_v))

@@ -6,15 +6,17 @@ none floats while anything is driven.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivers.chip.bias_schemes import Bus, Scheme, Selection, select, stages
-from drivers.chip.limits import ElectricalLimits
+from drivers.chip.limits import GATE_MAX_A, ElectricalLimits
+from drivers.chip.smu_matrix_acts import RAMP_STEP_V, bring_off, pulse_by, settle
 from drivers.chip.smu_matrix_options import ChipOptions, SourceOptions
-from drivers.smu.interface import OffState, Pulses, Reading, SourceMeasureUnit, Sweeps
+from drivers.smu.interface import OffState, ProtectsVoltage, Reading, SourceMeasureUnit
 from drivers.smu.keithley_2400 import Keithley2400
 from drivers.smu.keithley_2450 import Keithley2450
 from drivers.smu.keithley_2600b import Keithley2600B
@@ -22,20 +24,19 @@ from drivers.smu.switch_matrix import Keithley707B
 from drivers.wire.dialects import SCPI, TSP, Dialect
 from drivers.wire.links import make_transport
 from drivers.wire.transport import Transport
-from pib_lab.device import DeviceContext
+from pib_lab.device import DeviceContext, Traffic
 from pib_lab.errors import DeviceError, LinkError, PibError
+from pib_lab.switching_off import at_once
 
 Connect = Callable[[str, Dialect], Transport]
 
-RAMP_STEP_V = 0.25
-GATE_LIMIT_A = 10e-6
-"""A gate that draws more leaks."""
-_HELD = 0.02  # of the read voltage: how far the drive may stand from where it should
+_HELD = 0.02  # of a voltage: how far a source may stand from where it should
+_CLOCK_S = 1e-6  # waited on top, so that a clock's rounding does not make a pulse early
 
 
-def connect_by_address(address: str, dialect: Dialect) -> Transport:
-    """The transport of a protocol's address."""
-    return make_transport(address, marker=dialect.marker)
+def connect_by_address(address: str, dialect: Dialect, traffic: Traffic | None = None) -> Transport:
+    """The transport of a protocol's address; `traffic` keeps what goes over it."""
+    return make_transport(address, marker=dialect.marker, log=traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +55,24 @@ class Sensed:
 
 
 class SmuMatrixRig:
-    """Links, instruments and their wiring. `limits` are the chip's; the gate has a voltage limit of its own in them."""
+    """Links, instruments and their wiring. `reading` and `limits` are the chip's, to read cells and to pulse them; the
+    gate has a voltage limit of its own in `limits`."""
 
     def __init__(
         self,
         options: ChipOptions,
+        reading: ElectricalLimits,
         limits: ElectricalLimits,
         sense_range_a: float,
         context: DeviceContext,
         connect: Connect,
     ) -> None:
-        self._options, self._limits, self._sense_range_a = options, limits, sense_range_a
+        self._options, self._sense_range_a = options, sense_range_a
+        self._reading, self._limits = reading, limits
         self._context = context
+        self._opened_s = math.inf
+        self._pulsed_s: dict[tuple[int, int], float] = {}
+        """When each cell's last pulse ended."""
         self._leaving = False
         self._transports: dict[str, Transport] = {}
         self._sources: dict[Bus, SourceMeasureUnit] = {}
@@ -89,18 +96,21 @@ class SmuMatrixRig:
 
     def _make(self, bus: Bus, source: SourceOptions, connect: Connect) -> SourceMeasureUnit:
         name, clock = f"{self._context.name}.sources.{bus}", self._context.clock
-        limits = self._limits
+        guard = self._context.require_guard
+        # a source feeds many cells at once: power and rate are limited where the cell is known
+        limits = replace(self._limits, power_w=math.inf, pulse_rate_hz=math.inf)
         if bus is Bus.GATE:
-            limits = ElectricalLimits(limits.gate_v, GATE_LIMIT_A)
+            limits = ElectricalLimits(limits.gate_v, GATE_MAX_A)
         if source.model == "keithley-2600b":
-            return Keithley2600B(self._link(source.address, TSP, connect), limits, clock, source.channel, name)
+            return Keithley2600B(self._link(source.address, TSP, connect), limits, clock, source.channel, name, guard)
         transport = self._link(source.address, SCPI, connect)
-        return (Keithley2400 if source.model == "keithley-2400" else Keithley2450)(transport, limits, clock, name)
+        model = Keithley2400 if source.model == "keithley-2400" else Keithley2450
+        return model(transport, limits, clock, name, guard)
 
     # Opening and closing
 
     def open(self) -> None:
-        """Connect, check who answers, outputs off, relays open, everything set up; nothing is switched on.
+        """Connect, check who answers, outputs off (gate last), relays open, everything set up; nothing is switched on.
 
         Raises LinkError, DeviceError; then nothing stays connected.
         """
@@ -109,23 +119,28 @@ class SmuMatrixRig:
                 transport.open()
             self._quiet, self._drive_limit_a = set(), self._limits.current_a
             self._held_v.clear()
+            for bus in self._falling:
+                self._sources[bus].prepare()
             for bus, smu in self._sources.items():
-                smu.prepare()
                 self._set_up(bus, smu)
             self._matrix.prepare()
             self._matrix.forbid(self._forbidden())
+            self._opened_s = self._context.clock.now_s()
+            self._pulsed_s.clear()
         except BaseException:
             self._disconnect()
             raise
 
     def _set_up(self, bus: Bus, smu: SourceMeasureUnit) -> None:
         smu.set_off_state(OffState(self._options.off_state))
+        if isinstance(smu, ProtectsVoltage):
+            smu.set_over_voltage(self._limits.gate_v if bus is Bus.GATE else self._limits.voltage_v)
         if bus in (Bus.PLUS, Bus.MINUS):
             smu.source_voltage(
                 self._limits.current_a, level_range_v=self._options.write.start_v, measure_range_a=self._sense_range_a
             )
         elif bus is Bus.GATE:
-            smu.source_voltage(GATE_LIMIT_A, level_range_v=self._limits.gate_v)
+            smu.source_voltage(GATE_MAX_A, level_range_v=self._limits.gate_v)
         else:
             smu.source_voltage(self._limits.current_a, level_range_v=self._limits.voltage_v)
         smu.set_integration(self._options.nplc)
@@ -155,6 +170,11 @@ class SmuMatrixRig:
     # Making safe
 
     @property
+    def _falling(self) -> list[Bus]:
+        """Sources in the order in which they go down: drive first, gate last."""
+        return sorted(self._sources, key=lambda bus: (bus is Bus.GATE, bus is not Bus.DRIVE))
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of all that can be on."""
         return (*(str(bus) for bus in self._sources), "matrix")
@@ -166,19 +186,43 @@ class SmuMatrixRig:
         source does not answer: a worn relay is better than a chip that stays connected to it.
         """
         confirmed: list[str] = []
-        problems: dict[str, str] = {}
+        dead = self._dead_links()
+        addresses = {str(bus): self._options.sources[bus].address for bus in self._falling}
+        addresses["matrix"] = self._options.matrix.address
+        problems = {output: dead[address] for output, address in addresses.items() if address in dead}
         self._held_v.clear()
-        order = sorted(self._sources, key=lambda bus: (bus is Bus.GATE, bus is not Bus.DRIVE))
-        for bus in order:
-            smu, transport = self._sources[bus], self._transports[self._options.sources[bus].address]
-            _settle(str(bus), lambda smu=smu: _off(smu), transport, confirmed, problems)  # type: ignore[misc]
+        for bus in self._falling:
+            if str(bus) not in problems:
+                smu, transport = self._sources[bus], self._transports[addresses[str(bus)]]
+                settle(str(bus), lambda smu=smu: bring_off(smu), transport, confirmed, problems)  # type: ignore[misc]
         self._leaving = True
         try:
-            _settle("matrix", self._matrix.open_all, self._matrix_link, confirmed, problems)
+            if "matrix" not in problems:
+                settle("matrix", self._matrix.open_all, self._matrix_link, confirmed, problems)
         finally:
             self._leaving = False
         self._quiet = {bus for bus in self._sources if str(bus) in confirmed}
         return tuple(confirmed), tuple(problems), "; ".join(problems.values())
+
+    def _dead_links(self) -> dict[str, str]:
+        """Links that do not answer, not even over a new connection, and why: all are waited for at the same time.
+
+        Sources go down one after the other; a silent one must not hold up those after it for seconds.
+        """
+        dead: dict[str, str] = {}
+
+        def ask(address: str) -> None:
+            transport = self._transports[address]
+            try:
+                try:
+                    transport.query("*IDN?", idempotent=False)
+                except LinkError:
+                    transport.reconnect()
+            except PibError as problem:
+                dead[address] = str(problem)
+
+        at_once([functools.partial(ask, address) for address in self._transports])
+        return dead
 
     def _assert_quiet(self) -> None:
         """The matrix's guard."""
@@ -191,17 +235,17 @@ class SmuMatrixRig:
     def calm(self) -> None:
         """All sources to zero, read back: drive first, gate last. Raises LinkError, DeviceError."""
         self._held_v.clear()
-        for bus in sorted(self._sources, key=lambda bus: (bus is Bus.GATE, bus is not Bus.DRIVE)):
+        for bus in self._falling:
             if self._sources[bus].on and bus not in self._quiet:
                 self._to(bus, 0.0)
 
     # Driving
 
     def energise(self) -> None:
-        """Outputs on, at zero. Raises DeviceError when nobody guards them."""
+        """Outputs on, at zero. Raises DeviceError when nobody guards them, also when they are on already."""
+        self._context.require_guard()
         for bus, smu in self._sources.items():
             if not smu.on:
-                self._context.require_guard()
                 self._quiet.discard(bus)
                 if smu.level() != 0.0:
                     smu.set_level(0.0)
@@ -250,6 +294,7 @@ class SmuMatrixRig:
         set of driven rows is enough, for they draw the same current whichever columns are sensed.
         """
         o, driven = self._options, set(driven)
+        self._reading.check_voltage(voltage_v, self._limits.current_a, "rows")
         points = [o.row_point(Bus.DRIVE if row in driven else Bus.GROUND, row) for row in range(o.rows)]
         sensing = {plus: Bus.PLUS, minus: Bus.MINUS}
         points += [o.column_point(sensing.get(column, Bus.GROUND), column) for column in range(o.columns)]
@@ -269,34 +314,56 @@ class SmuMatrixRig:
 
     def _current(self, bus: Bus, reading: Reading) -> tuple[float, bool]:
         """What flows from the column into the unit, and whether that is not the column's own current."""
-        if math.isnan(reading.current_a):
-            raise DeviceError(f"{self._sources[bus].name}: answered a current that is not a number; check its set-up")
         limit_a = self._limits.current_a
+        if math.isnan(reading.current_a):
+            if isinstance(self._sources[bus], Keithley2600B):  # its way to say: beyond the range, as a short is
+                return limit_a, True
+            raise DeviceError(f"{self._sources[bus].name}: answered a current that is not a number; check its set-up")
         return min(max(-reading.current_a, -limit_a), limit_a), not reading.sound
 
     def pulse(self, row: int, column: int, voltage_v: float) -> bool:
         """One pulse of `voltage_v`, row minus column, on one cell, under the bias scheme; True when it was clamped.
 
-        Raises LimitError before anything moves.
+        Waits where the cell's last pulse was too short a time ago. Raises LimitError before anything moves; for a gate
+        that is not up once it was raised, before the pulse.
         """
-        o, write = self._options, self._options.write
+        o, write, what = self._options, self._options.write, f"cell ({row}, {column})"
         selection = select(o.scheme, (o.rows, o.columns), row, column)
-        gated = o.scheme is not Scheme.TRANSISTOR or write.gate_v > 0.0
-        self._limits.check_pulse(
-            voltage_v, self._pulse_limit_a, write.width_s, math.inf, f"cell ({row}, {column})", energised=gated
-        )
+        self._limits.check_pulse(voltage_v, self._pulse_limit_a, write.width_s, math.inf, what)
         if o.scheme is Scheme.TRANSISTOR:
             self._limits.check_gate(write.gate_v, f"gate of row {row}")
+        early_s = 1.0 / self._limits.pulse_rate_hz - self._since_pulse_s(row, column)
+        if early_s > 0.0:
+            self._context.clock.sleep_s(early_s + _CLOCK_S)
         self._matrix.close_only(self._points(selection))
         self._limit_drive(self._pulse_limit_a)
         steps = [(bus, share * (write.gate_v if bus is Bus.GATE else voltage_v)) for bus, share in stages(o.scheme)]
         (bus, peak_v), rising = steps[-1], steps[:-1]
         base_v = dict(rising).get(bus, 0.0)
         with self._levels(rising):
+            gate_up, period_s = self._gate_up(write.gate_v), self._since_pulse_s(row, column)
+            self._limits.check_pulse(voltage_v, self._pulse_limit_a, write.width_s, period_s, what, energised=gate_up)
             self._quiet.discard(bus)
-            clamped = _pulse(self._sources[bus], peak_v, write.width_s, base_v)
+            try:
+                clamped = pulse_by(self._sources[bus], peak_v, write.width_s, base_v)
+            finally:
+                self._pulsed_s[row, column] = self._context.clock.now_s()
             self._to(bus, base_v)
         return clamped
+
+    def _since_pulse_s(self, row: int, column: int) -> float:
+        """Since the cell's last pulse ended; since the rig was opened where none is known: one may have been then."""
+        return self._context.clock.now_s() - self._pulsed_s.get((row, column), self._opened_s)
+
+    def _gate_up(self, gate_v: float) -> bool:
+        """Whether the gate's source is on and holds `gate_v`, both read back now; without transistors it is."""
+        if self._options.scheme is not Scheme.TRANSISTOR:
+            return True
+        gate = self._sources[Bus.GATE]
+        if not (gate_v > 0.0 and gate.is_on()):
+            return False
+        held = gate.read()
+        return held.sound and abs(held.voltage_v - gate_v) <= _HELD * gate_v
 
     def _limit_drive(self, limit_a: float) -> None:
         """Compliance of the drive, which differs between readings and pulses."""
@@ -309,34 +376,3 @@ class SmuMatrixRig:
         points = [o.row_point(bus, row) for row, bus in enumerate(selection.rows)]
         points += [o.column_point(bus, column) for column, bus in enumerate(selection.columns)]
         return points + [o.gate_point(bus, row) for row, bus in enumerate(selection.gates)]
-
-
-def _pulse(smu: SourceMeasureUnit, peak_v: float, width_s: float, base_v: float) -> bool:
-    """Timed by the instrument where it can, else as the first of two levels of a sweep."""
-    if isinstance(smu, Pulses):
-        return smu.pulse(peak_v, width_s, base_v)
-    if isinstance(smu, Sweeps):
-        return not smu.sweep([peak_v, base_v], width_s)[0].sound
-    raise DeviceError(f"{smu.name}: it can neither pulse nor sweep; drive the chip with another model")
-
-
-def _off(smu: SourceMeasureUnit) -> None:
-    with suppress(PibError):  # off is what matters, and is read back
-        smu.ramp_to(0.0, RAMP_STEP_V)
-    smu.switch(False)
-
-
-def _settle(
-    output: str, act: Callable[[], None], transport: Transport, confirmed: list[str], problems: dict[str, str]
-) -> None:
-    """Do it, over a new connection if the link had failed; note whether it was read back."""
-    try:
-        try:
-            act()
-        except LinkError:
-            transport.reconnect()
-            act()
-    except PibError as problem:
-        problems[output] = str(problem)
-    else:
-        confirmed.append(output)

@@ -64,7 +64,9 @@ class Network:
         matrix = self.linear.copy()
         matrix[:rows, rows:lines] -= slope
         matrix[rows:lines, :rows] -= slope.T
-        matrix[range(lines), range(lines)] += np.concatenate([slope.sum(axis=1), slope.sum(axis=0)])
+        diagonal = matrix.reshape(-1)[:: len(matrix) + 1]
+        diagonal[:rows] += slope.sum(axis=1)
+        diagonal[rows:lines] += slope.sum(axis=0)
         return matrix
 
 
@@ -130,10 +132,12 @@ def _newton(
     """Solve for the nodes that are not held; all voltages, and the current that each driven node feeds in."""
     node_v, source = start_v.copy(), np.zeros(len(start_v))
     node_v[list(held)], source[list(forced)] = list(held.values()), list(forced.values())
-    free = np.setdiff1d(np.arange(len(start_v)), list(held))
+    known = np.zeros(len(start_v), np.bool_)
+    known[list(held)] = True
+    free = np.flatnonzero(~known)
     for _ in range(MAX_NEWTON if free.size else 0):
         excess = (network.outflow(node_v) - source)[free]
-        step = np.linalg.solve(network.jacobian(node_v)[np.ix_(free, free)], excess)
+        step = np.linalg.solve(network.jacobian(node_v)[free[:, None], free], excess)
         node_v[free] -= step
         if float(np.abs(step).max()) <= 1e-12 * max(1.0, float(np.abs(node_v).max())):
             break

@@ -8,13 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from drivers.mock.forming import SOUND, CellDefects
 from pib_lab.errors import ConfigurationError
 
 Lines = Annotated[int, Field(ge=1, le=32)]
 TcpPort = Annotated[int, Field(ge=0, le=65535)]
 Bus = Annotated[str, Field(min_length=1, max_length=20)]
-PORTS = {"smu-2400": 1, "smu-2450": 1, "smu-2602b": 2, "matrix-707b": 0}
+PORTS = {"smu-2400": 1, "smu-2450": 1, "smu-2602b": 2, "matrix-707b": 0, "crossbar-board": 0}
 """Buses that each model takes."""
+BOARD = "crossbar-board"
 
 
 class Part(BaseModel):
@@ -23,12 +25,25 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Chip(Part):
-    """[chip]: rows x columns cells of a profile. bleed_ohm: from every line to ground; without it lines float."""
+class Made(Part):
+    """What the cells of a chip are made by, what is wrong with them, and the serial number that a board tells."""
 
     profile: str = "chip-b"
     override: dict[str, Any] = {}
     seed: Annotated[int, Field(ge=0)] = 0
+    serial: Annotated[str, Field(pattern=r"^[ -~]{1,16}$")] = "emulated-1"
+    defects: CellDefects = SOUND
+
+
+class BoardChip(Made):
+    """[instruments.chip]: of a board with a chip of its own; how many arrays, each as large as the profile's."""
+
+    arrays: Annotated[int, Field(ge=1, le=256)] = 32
+
+
+class Chip(Made):
+    """[chip]: rows x columns cells of a profile. bleed_ohm: from every line to ground; without it lines float."""
+
     rows: Lines
     columns: Lines
     gates: bool = False
@@ -45,15 +60,23 @@ class Chip(Part):
 
 
 class Instrument(Part):
-    """[[instruments]]: port 0 takes any free one; buses: what its terminals are on (a matrix has none)."""
+    """[[instruments]]: port 0 takes any free one; pty: a pseudo-terminal instead; buses: what its terminals are on (a
+    matrix and a board have none); chip: one of its own, of a board. A board without has the bench's chip as its array.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    model: Literal["smu-2400", "smu-2450", "smu-2602b", "matrix-707b"]
+    model: Literal["smu-2400", "smu-2450", "smu-2602b", "matrix-707b", "crossbar-board"]
     port: TcpPort = 0
+    pty: bool = False
     buses: tuple[Bus, ...] = ()
+    chip: BoardChip | None = None
 
     @model_validator(mode="after")
     def _wired(self) -> Instrument:
+        if self.chip is not None and self.model != BOARD:
+            raise ValueError(f"only a {BOARD} has a chip of its own")
+        if self.pty and self.port:
+            raise ValueError("a pseudo-terminal has no port: leave out one of pty and port")
         if len(self.buses) != PORTS[self.model]:
             raise ValueError(f"{self.model} is wired to {PORTS[self.model]} bus(es): buses = [...]")
         return self

@@ -6,26 +6,30 @@ server = serve(port=None, pty=True, profile="chip-b", seed=1)      # as `pib-lab
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import socket
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from drivers.board.protocol import OUTPUT_NAMES, Outputs
+import numpy as np
+
+from drivers.board.frames import ANSWER, Frame, encode
+from drivers.board.protocol import Identity, Kind
 from drivers.chip.profiles import load_profile
-from drivers.emulators.board_faults import KINDS, BoardEnd, FrameFaults
+from drivers.emulators.board_array import SharedCells
+from drivers.emulators.board_faults import BoardEnd, FrameFaults
 from drivers.emulators.board_firmware import Firmware
+from drivers.emulators.board_lines import Line, Listener, Terminal
+from drivers.emulators.board_truth import BoardTruth
+from drivers.emulators.fault_modes import FaultModes, WireFault
 from drivers.emulators.latency import LIKE_REAL, NONE, Latency
+from drivers.mock.forming import SOUND, CellDefects
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock
 
+LOCAL = "127.0.0.1"
 TICK_S = 0.02
 """So often the dead-man timer looks at the time."""
-_SEND_S = 2.0
-"""A host that does not take an answer for so long does not get it."""
 
 
 def serve(
@@ -36,6 +40,8 @@ def serve(
     override: Mapping[str, Any] | None = None,
     *,
     fast: bool = False,
+    host: str = LOCAL,
+    defects: CellDefects = SOUND,
 ) -> BoardServer:
     """A board in real time, with the latencies of a real one; `port` None or 0: any that is free.
 
@@ -43,7 +49,17 @@ def serve(
     """
     clock: Clock = VirtualClock() if fast else RealClock()
     latency = NONE if fast else LIKE_REAL
-    return start(port=port or 0, pty=pty, profile=profile, seed=seed, override=override, clock=clock, latency=latency)
+    return start(
+        port=port or 0,
+        pty=pty,
+        profile=profile,
+        seed=seed,
+        override=override,
+        clock=clock,
+        latency=latency,
+        host=host,
+        defects=defects,
+    )
 
 
 def start(
@@ -58,34 +74,41 @@ def start(
     latency: Latency = NONE,
     arrays: int = 32,
     chip_serial: str = "emulated-1",
+    host: str = LOCAL,
+    defects: CellDefects = SOUND,
+    shared: SharedCells | None = None,
 ) -> BoardServer:
     """A running board. clock: on which it waits and its cells age (virtual when left out); watch: of the dead-man timer
-    (real when left out). Raises ConfigurationError for an unknown profile or key, OSError for a port that is taken.
+    and of late answers (real when left out); shared: cells of another emulator, which are its array 0.
+
+    Raises ConfigurationError for an unknown profile or key, a defect of a cell that is not there, a port that is taken.
     """
+    watch = watch or RealClock()
     firmware = Firmware(
         load_profile(profile, override or {}),
         seed,
         clock or VirtualClock(),
-        watch=watch or RealClock(),
+        watch=watch,
         latency=latency,
         arrays=arrays,
         chip_serial=chip_serial,
+        defects=defects,
+        shared=shared,
     )
-    return BoardServer(firmware, _Terminal() if pty else _Listener(port), seed)
+    return BoardServer(firmware, Terminal() if pty else Listener(host, port), seed, watch)
 
 
-class BoardServer:
+class BoardServer(BoardTruth):
     """Serves one board to any number of hosts in turn or at once, in a thread of its own.
 
-    Shows and sets the truth: outputs, conductances, faults of cells, and faults of the link (`to_board`, `to_host`).
+    Shows and sets the truth; `faults` are those of answers, asked for on the control port.
     """
 
-    model = "crossbar-board"
-
-    def __init__(self, firmware: Firmware, line: _Line, seed: int) -> None:
-        self.to_board, self.to_host = FrameFaults(seed), FrameFaults(seed + 1)
-        self._firmware, self._line = firmware, line
-        self._lock = threading.Lock()
+    def __init__(self, firmware: Firmware, line: Line, seed: int, watch: Clock) -> None:
+        super().__init__(firmware, seed)
+        self.faults = FaultModes()
+        self._line, self._watch = line, watch
+        self._late: list[tuple[float, int, bytes]] = []
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="emulated board", daemon=True)
         self._thread.start()
@@ -95,11 +118,17 @@ class BoardServer:
         """What a protocol names it by."""
         return self._line.address
 
+    @property
+    def instrument(self) -> BoardTruth:
+        """What the control port shows and sets."""
+        return self
+
     def close(self) -> None:
         """Stop serving. Idempotent."""
-        self._closing.set()
-        self._thread.join()
-        self._line.close()
+        if not self._closing.is_set():
+            self._closing.set()
+            self._thread.join()
+            self._line.close()
 
     def __enter__(self) -> BoardServer:
         return self
@@ -107,158 +136,66 @@ class BoardServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextlib.contextmanager
-    def board(self) -> Iterator[Firmware]:
-        """The firmware, with nothing else going on in it."""
-        with self._lock:
-            yield self._firmware
-
-    def outputs(self) -> dict[str, bool]:
-        """The truth: which outputs are on now."""
-        with self.board() as firmware:
-            firmware.tick()
-            return {name: bool(output & firmware.outputs) for output, name in OUTPUT_NAMES.items()}
-
-    def switch_off(self) -> None:
-        """As by the supply's switch, except that nothing is forgotten; also frees what hangs."""
-        with self.board() as firmware:
-            firmware.outputs = firmware.hanging = Outputs.NONE
-
-    def state(self) -> dict[str, Any]:
-        """The truth as plain JSON values."""
-        outputs = self.outputs()
-        with self.board() as firmware:
-            return {
-                "outputs": outputs,
-                "gate_v": firmware.gate_mv * 1e-3,
-                "hanging": [name for output, name in OUTPUT_NAMES.items() if output & firmware.hanging],
-                "dead": self.to_board.dead,
-                "requests": firmware.executed,
-                "broken_frames": firmware.broken_frames,
-                "injected": self.to_board.injected + self.to_host.injected,
-                "arrays": {
-                    str(number): {
-                        "conductances_siemens": array.conductances().tolist(),
-                        "faults": array.faults().tolist(),
-                        "pulses": array.pulses(),
-                    }
-                    for number, array in firmware.chip.arrays.items()
-                },
-            }
-
-    def set_state(self, name: str, value: Any) -> None:
-        """Set a fault: "dead" (True: no frame passes), "hanging" (names of outputs that stay on), or a kind of
-        FrameFaults with the chance that it strikes a frame on either way. Raises KeyError for another name."""
-        if name == "dead":
-            self.to_board.dead = self.to_host.dead = bool(value)
-        elif name == "hanging":
-            by_name = {text: output for output, text in OUTPUT_NAMES.items()}
-            stuck = Outputs.NONE
-            for output in value:
-                stuck |= by_name[output]
-            with self.board() as firmware:
-                firmware.hanging = stuck
-        elif name in KINDS:
-            for faults in (self.to_board, self.to_host):
-                faults.chances[name] = float(value)
-        else:
-            raise KeyError(f"{name!r} cannot be set (known: dead, hanging, {', '.join(KINDS)})")
-
     def _work(self) -> None:
-        ends: dict[int, BoardEnd] = {}
+        ends: dict[int, _StruckEnd] = {}
         while not self._closing.is_set():
             arrived = self._line.receive(TICK_S)
             with self._lock:
                 self._firmware.tick()
                 back = {}
                 for link, data in arrived.items():
-                    end = ends.setdefault(link, BoardEnd(self._firmware, self.to_board, self.to_host))
+                    end = ends.setdefault(link, _StruckEnd(self._firmware, self.to_board, self.to_host, self.faults))
                     back[link] = end.take(data)
+            now_s = self._watch.now_s()
+            self._late += [(now_s + wait_s, link, data) for link in back for wait_s, data in ends[link].take_late()]
+            back |= self._due(back, now_s)
             for link, data in back.items():
                 if data:
                     self._line.send(link, data)
+                if link in ends and ends[link].dropped:
+                    self._line.drop(link)
+                    del ends[link]
+
+    def _due(self, back: dict[int, bytes], now_s: float) -> dict[int, bytes]:
+        """What is late and goes out now, before what goes out at once."""
+        due: dict[int, bytes] = {}
+        for when_s, link, data in self._late:
+            if when_s <= now_s:
+                due[link] = due.get(link, b"") + data
+        self._late = [late for late in self._late if late[0] > now_s]
+        return {link: data + back.get(link, b"") for link, data in due.items()}
 
 
-class _Line(Protocol):
-    """Links of hosts, by number."""
+class _StruckEnd(BoardEnd):
+    """The board's end of one host's link, with the faults of answers that are armed."""
 
-    address: str
+    def __init__(self, firmware: Firmware, to_board: FrameFaults, to_host: FrameFaults, faults: FaultModes) -> None:
+        super().__init__(firmware, to_board, to_host)
+        self._faults, self._rng = faults, np.random.default_rng(0)
+        self._late: list[tuple[float, bytes]] = []
+        self.dropped = False
 
-    def receive(self, timeout_s: float) -> dict[int, bytes]:
-        """What has come from each link, as soon as anything has."""
+    def take_late(self) -> list[tuple[float, bytes]]:
+        """Seconds from now, and what is to be sent then."""
+        late, self._late = self._late, []
+        return late
 
-    def send(self, link: int, data: bytes) -> None:
-        """Send to one link; what a host does not take in time, or is no longer there for, is lost."""
-
-    def close(self) -> None:
-        """Drop all links."""
-
-
-class _Listener:
-    """TCP, on this computer only."""
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.address = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._hosts: dict[int, socket.socket] = {}
-        self._count = 0
-
-    def receive(self, timeout_s: float) -> dict[int, bytes]:
-        ready, _, _ = select.select([self._listener, *self._hosts.values()], [], [], timeout_s)
-        if self._listener in ready:
-            host, _ = self._listener.accept()
-            host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            host.settimeout(_SEND_S)
-            self._count += 1
-            self._hosts[self._count] = host
-        arrived = {}
-        for number, host in list(self._hosts.items()):
-            if host in ready:
-                with contextlib.suppress(OSError):
-                    arrived[number] = host.recv(1 << 18)
-                if not arrived.get(number):
-                    self._drop(number)
-        return arrived
-
-    def send(self, link: int, data: bytes) -> None:
-        if link not in self._hosts:
-            return
-        try:
-            self._hosts[link].sendall(data)
-        except OSError:
-            self._drop(link)
-
-    def close(self) -> None:
-        self._listener.close()
-        for number in list(self._hosts):
-            self._drop(number)
-
-    def _drop(self, number: int) -> None:
-        self._hosts.pop(number).close()
+    def send(self, answer: Frame) -> bytes:
+        """What goes out at once in the place of an answer."""
+        tells_identity = answer.kind == Kind.HELLO | ANSWER and not answer.status
+        struck = self._faults.next(tells_identity)
+        if struck is None:
+            return super().send(answer)
+        if struck.fault is WireFault.WRONG_IDENTITY:
+            return super().send(replace(answer, payload=_other_board(answer.payload)))
+        if struck.fault is WireFault.DROPPED_LINK:
+            self.dropped = True
+            return b""
+        parts = struck.parts(encode(answer), b"\0", self._rng)
+        self._late += [part for part in parts if part[0]]
+        return b"".join(data for wait_s, data in parts if not wait_s)
 
 
-class _Terminal:
-    """A pseudo-terminal, which looks to a host like a serial port."""
-
-    def __init__(self) -> None:
-        import tty
-
-        self._board, self._host = os.openpty()
-        tty.setraw(self._host)
-        os.set_blocking(self._board, False)
-        self.address = f"serial:{os.ttyname(self._host)}"
-
-    def receive(self, timeout_s: float) -> dict[int, bytes]:
-        ready, _, _ = select.select([self._board], [], [], timeout_s)
-        return {0: os.read(self._board, 1 << 18)} if ready else {}
-
-    def send(self, link: int, data: bytes) -> None:
-        while data:
-            _, ready, _ = select.select([], [self._board], [], _SEND_S)
-            if not ready:
-                return
-            data = data[os.write(self._board, data) :]
-
-    def close(self) -> None:
-        for end in (self._board, self._host):
-            os.close(end)
+def _other_board(identity: bytes) -> bytes:
+    told = Identity.decode(identity)
+    return replace(told, board_serial="another board", chip_serial="another chip").encode()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers.board.frames import FrameDecoder, encode
+from drivers.board.frames import Frame, FrameDecoder, encode
 from drivers.emulators.board_firmware import Firmware
 from pib_lab.device import Clock
 from pib_lab.errors import LinkError
@@ -94,10 +94,14 @@ class BoardEnd:
             for arrived in self._decoder.feed(self._to_board.pass_on(encode(frame))):
                 answer = self._firmware.receive(arrived)
                 if answer is not None:
-                    back += self._to_host.pass_on(encode(answer))
+                    back += self.send(answer)
         self._firmware.broken_frames += self._clean.broken + self._decoder.broken
         self._clean.broken = self._decoder.broken = 0
         return back
+
+    def send(self, answer: Frame) -> bytes:
+        """What goes out in the place of an answer."""
+        return self._to_host.pass_on(encode(answer))
 
 
 class Wire:

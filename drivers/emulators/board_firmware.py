@@ -29,9 +29,11 @@ from drivers.board.protocol import (
     encode_u16,
     outputs_of,
 )
-from drivers.chip.profiles import MemristorProfile
+from drivers.chip.profiles import MemristorProfile, Use, electrical_limits
+from drivers.emulators.board_array import SharedCells
 from drivers.emulators.board_operations import MAX_REQUEST_MS, Operations, Refused
 from drivers.emulators.latency import NONE, Latency
+from drivers.mock.forming import SOUND, CellDefects
 from pib_lab.device import Clock
 
 _KEPT_ANSWERS = 4
@@ -55,18 +57,20 @@ class Firmware:
         arrays: int = 32,
         board_serial: str = "emulated-board",
         chip_serial: str = "emulated-1",
+        defects: CellDefects = SOUND,
+        shared: SharedCells | None = None,
     ) -> None:
         # A converter has a number of bits; a profile may leave them open, to see what they cost.
         bits = {"dac_bits": profile.dac_bits or 16, "adc_bits": profile.adc_bits or 24}
         self._profile = profile.model_copy(update=bits)
         self._clock, self._watch, self._latency = clock, watch or clock, latency
-        self.chip = Operations(self._profile, [seed, zlib.crc32(chip_serial.encode())], clock, arrays)
+        seeds = [seed, zlib.crc32(chip_serial.encode())]
+        self.chip = Operations(self._profile, seeds, clock, arrays, defects, shared)
         self._hard_limits = hard_limits(profile)
         self._limits = self._hard_limits
         self._serials = board_serial, chip_serial
         self.outputs = Outputs.NONE
         self.hanging = Outputs.NONE
-        self.gate_mv = 0
         self.executed = 0
         self.broken_frames = 0
         self._deadman, self._deadman_ms = False, MAX_DEADMAN_MS
@@ -82,6 +86,11 @@ class Firmware:
             Kind.GATE: self._set_gate,
             Kind.LIMITS: self._lower_limits,
         }
+
+    @property
+    def gate_mv(self) -> int:
+        """Bias of the word lines."""
+        return self.chip.gate_mv
 
     # The link
 
@@ -229,7 +238,7 @@ class Firmware:
             raise Refused(Status.BEYOND_LIMIT, f"gate bias of {wanted_mv} mV; limit {self._limits.gate_mv} mV")
         if Outputs.ROW_DRIVERS in self.outputs and not wanted_mv:
             raise Refused(Status.GATE_FIRST, "row drivers go off before the gate bias")
-        self.gate_mv = wanted_mv
+        self.chip.gate_mv = wanted_mv
         return encode_u16(self.gate_mv)
 
     def _lower_limits(self, payload: bytes) -> bytes:
@@ -244,16 +253,17 @@ class Firmware:
 
 
 def hard_limits(profile: MemristorProfile) -> BoardLimits:
-    """What an emulated board lets through to a chip of this profile."""
-    column_na = round(profile.current_limit_a * 1e9)
+    """What an emulated board lets through to a chip of this profile, to form."""
+    chip = electrical_limits(profile, Use.FORMING)
+    column_na = round(chip.current_a * 1e9)
     return BoardLimits(
         drive_uv=round(profile.v_read_v * 1e6),
         column_na=column_na,
-        pulse_mv=4000,
+        pulse_mv=round(chip.voltage_v * 1e3),
         pulse_ns=10_000,
         charge_fc=10 * column_na,  # of a pulse of 10 us at the full column current
         pulse_rate_hz=500_000,
-        gate_mv=5000,
+        gate_mv=round(chip.gate_v * 1e3),
     )
 
 

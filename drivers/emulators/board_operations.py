@@ -6,6 +6,7 @@ ProtocolError before anything is done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,14 +24,13 @@ from drivers.board.protocol import (
 )
 from drivers.board.vectors import Integers, Measure, ReadCells, Readings, Write, Written, code_type
 from drivers.chip.profiles import MemristorProfile
-from drivers.emulators.board_array import ChipArray
+from drivers.emulators.board_array import ChipArray, RawPulse, SharedCells
+from drivers.mock.forming import CellDefects
 from drivers.mock.frontend import range_series
 from pib_lab.device import Clock
 from pib_lab.quantities import Array, Mask
 
 MAX_REQUEST_MS = 1000
-PULSE_V = 3.0
-"""Amplitude of a pulse that, `pulse_s` wide, makes a step of the profile's `step_siemens`; proportional besides."""
 
 
 class Refused(Exception):
@@ -42,10 +42,27 @@ class Refused(Exception):
 
 
 class Operations:
-    """All arrays of a chip. seeds: what their cells are drawn from, together with their number."""
+    """All arrays of a chip. seeds: what their cells are drawn from, together with their number; defects: of each
+    array; shared: cells of another emulator in the place of array 0, which is then the only one.
 
-    def __init__(self, profile: MemristorProfile, seeds: list[int], clock: Clock, count: int) -> None:
+    Faults of the front end, set from outside: `clamp_a`, at which readings clamp, and `offset_a`, which adds to them.
+    `gate_mv`: of the word lines.
+    """
+
+    def __init__(
+        self,
+        profile: MemristorProfile,
+        seeds: list[int],
+        clock: Clock,
+        count: int,
+        defects: CellDefects,
+        shared: SharedCells | None = None,
+    ) -> None:
         self._profile, self._seeds, self._clock, self.count = profile, seeds, clock, count
+        defects.check(profile.rows, profile.columns)
+        self._defects, self._shared = defects, shared
+        self.clamp_a, self.offset_a = math.inf, 0.0
+        self.gate_mv = 0
         self.ranges_na = tuple(round(full * 1e9) for full in range_series(profile.range_min_a, profile.range_max_a))
         self.arrays: dict[int, ChipArray] = {}
         self.passive: dict[int, Callable[[bytes, BoardLimits], bytes]] = {
@@ -65,7 +82,9 @@ class Operations:
         if number >= self.count:
             raise Refused(Status.BAD_REQUEST, f"array {number} of {self.count}")
         if number not in self.arrays:
-            self.arrays[number] = ChipArray(self._profile, [*self._seeds, number], self._clock, self.ranges_na[-1])
+            seeds = [*self._seeds, number]
+            made = ChipArray(self._profile, seeds, self._clock, self.ranges_na[-1], self._defects, self._shared)
+            self.arrays[number] = made
         return self.arrays[number]
 
     def _use_window(self, payload: bytes, limits: BoardLimits) -> bytes:
@@ -102,7 +121,7 @@ class Operations:
         self._fits(vectors * sum(array.pairs for array in arrays))
         self._clock.sleep_s(duration_s)
         volts: Array = request.codes.astype(np.float32) * np.float32(p.v_read_v / top)
-        held = limits.drive_uv * 1e-6, limits.column_na * 1e-9
+        held = limits.drive_uv * 1e-6, self._column_a(limits), self.offset_a
         answers = [self._codes(array.respond(volts, *held), array.full_scale_na * 1e-9) for array in arrays]
         codes = np.concatenate([readings.codes.reshape(-1) for readings in answers])
         saturated = np.concatenate([readings.saturated.reshape(-1) for readings in answers])
@@ -127,7 +146,12 @@ class Operations:
         self._fits(2 * request.rows * array.pairs)
         self._clock.sleep_s(duration_s)
         full_a = request.full_scale_na * 1e-9
-        return self._codes(array.sense(request.first_row, request.rows, full_a), full_a).encode(p.adc_bits)
+        seen = array.sense(request.first_row, request.rows, full_a, self._column_a(limits), self.offset_a)
+        return self._codes(seen, full_a).encode(p.adc_bits)
+
+    def _column_a(self, limits: BoardLimits) -> float:
+        """Where the front end clamps a column's current."""
+        return min(limits.column_na * 1e-9, self.clamp_a)
 
     def _write(self, payload: bytes, limits: BoardLimits) -> bytes:
         request, p = Write.decode(payload), self._profile
@@ -146,12 +170,15 @@ class Operations:
             duration_s += 2 * rows * (request.max_pulses + 1) * p.verify_s
         self._bounded(duration_s)
         start = None if request.start_ps is None else _siemens(request.start_ps)
-        done = array.write(request.first_row, request.mask, _siemens(request.target_ps), start, request.max_pulses)
-        believed = np.rint(done.believed.astype(np.float64) * 1e12)
+        # Verify reads go through the same front end: the loop leads the reading, offset and all, to the target.
+        shift = np.float32(self.offset_a / p.v_read_v) if request.verified else np.float32(0.0)
+        target = _siemens(request.target_ps) - shift
+        done = array.write(request.first_row, request.mask, target, start, request.max_pulses)
+        believed = np.rint((done.believed + shift).astype(np.float64) * 1e12)
         return Written(done.verify_passes, believed, done.pulses, done.missed).encode()
 
     def _pulse(self, payload: bytes, limits: BoardLimits) -> bytes:
-        request, p = Pulse.decode(payload), self._profile
+        request = Pulse.decode(payload)
         array = self.array(request.array)
         if request.row >= array.rows or request.column >= 2 * array.pairs:
             raise Refused(Status.BAD_REQUEST, "a cell outside the window in use")
@@ -166,8 +193,8 @@ class Operations:
         if any(beyond.values()):
             raise Refused(Status.BEYOND_LIMIT, f"pulse {', '.join(name for name in beyond if beyond[name])}")
         self._bounded(request.count * request.period_us * 1e-6)
-        strength = request.amplitude_mv * 1e-3 / PULSE_V * (request.width_ns * 1e-9 / p.pulse_s if p.pulse_s else 1.0)
-        array.pulse(request.row, request.column, strength, request.count, request.period_us * 1e-6)
+        times = request.width_ns * 1e-9, self.gate_mv * 1e-3, request.count, request.period_us * 1e-6
+        array.pulse(request.row, request.column, RawPulse(request.amplitude_mv * 1e-3, *times))
         return encode_u16(request.count)
 
     def _fits(self, readings: int) -> None:

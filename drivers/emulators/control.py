@@ -5,7 +5,8 @@
     {"set": {"smu": {"offset_a": 1e-6}}}                      an instrument's state
     {"set": {"chip": {"conductances": [[1e-6, 2e-6]]}}}       the cells, in siemens
     {"fault": "late-answer", "for": 1, "late_s": 0.5}         of all instruments, or of the one in "instrument"
-    {"fault": "cells", "kind": "low", "fraction": 0.1, "seed": 1}
+    {"set": {"board": {"conductances": {"0": [[[1e-6, 2e-6]]]}}}}   of a board with a chip of its own, by array
+    {"fault": "cells", "kind": "low", "fraction": 0.1, "seed": 1}   of the bench's chip, or of the one on "instrument"
     {"switch_off": true}                                      the front panels' output keys
 
 Answers are {"ok": true, ...} or {"ok": false, "error": "..."}.
@@ -18,20 +19,49 @@ import json
 import math
 import socket
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from drivers.emulators.bench import Bench
-from drivers.emulators.fault_modes import strike
-from drivers.emulators.server import Server, close_listener, listen
+from drivers.emulators.fault_modes import FaultModes, strike
+from drivers.emulators.instrument import Truth
+from drivers.emulators.server import close_listener, listen
 from pib_lab.errors import ConfigurationError, PibError
 
 MAX_REQUEST = 1_000_000
 
 
+class Server(Protocol):
+    """What a control port knows of a server, whatever language its instrument speaks."""
+
+    @property
+    def instrument(self) -> Truth:
+        """The truth behind it."""
+
+    @property
+    def faults(self) -> FaultModes:
+        """What strikes its answers."""
+
+    @property
+    def address(self) -> str:
+        """What a protocol names it by."""
+
+    def close(self) -> None:
+        """Stop serving. Idempotent."""
+
+
+@runtime_checkable
+class HoldsCells(Protocol):
+    """Has a chip, whose cells can be struck."""
+
+    def strike(self, kind: str, fraction: float, seed: int) -> int:
+        """Strike healthy cells; returns how many. Raises ConfigurationError."""
+
+
 class Control:
     """What the control port knows: servers by the name of their instrument, and the bench behind them."""
 
-    def __init__(self, servers: dict[str, Server], bench: Bench | None = None) -> None:
+    def __init__(self, servers: Mapping[str, Server], bench: Bench | None = None) -> None:
         self._servers, self._bench = servers, bench
 
     def outputs_on(self) -> list[str]:
@@ -110,14 +140,24 @@ class Control:
                     raise ConfigurationError(f"{name}.{key}: {value!r} cannot be set: {problem}") from None
 
     def _strike_cells(self, request: dict[str, Any]) -> int:
-        if self._bench is None:
-            raise ConfigurationError("there is no chip behind these instruments")
+        struck = self._chip_of(request.get("instrument"))
         fraction, seed = request.get("fraction", 0.1), request.get("seed", 0)
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not math.isfinite(fraction):
             raise ConfigurationError(f'"fraction": {fraction!r} is no number')
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigurationError(f'"seed": {seed!r} is not a whole number, 0 or more')
-        return self._bench.strike(str(request.get("kind", "mixed")), float(fraction), seed)
+        return struck.strike(str(request.get("kind", "mixed")), float(fraction), seed)
+
+    def _chip_of(self, name: Any) -> HoldsCells:
+        """The bench's chip where no instrument is named; a board that is the only instrument need not be named."""
+        if name is None and self._bench is not None:
+            return self._bench
+        if name is None and len(self._servers) > 1:
+            raise ConfigurationError('several instruments, and no chip between them: name one in "instrument"')
+        (server,) = self._chosen(name)
+        if not isinstance(server.instrument, HoldsCells):
+            raise ConfigurationError(f'{server.instrument.model} has no chip of its own; leave "instrument" out')
+        return server.instrument
 
     def _chosen(self, name: Any) -> list[Server]:
         if name is None:

@@ -40,6 +40,11 @@ def parse_crosspoints(text: str, slots: tuple[int, ...], whole_slots: bool) -> l
 
     A range runs along the columns of a row, then over the rows, within one slot. Raises BadCrosspoints.
     """
+    return list(_parsed(text, slots, whole_slots))
+
+
+@functools.lru_cache(maxsize=256)  # a driver closes the same sets over and over
+def _parsed(text: str, slots: tuple[int, ...], whole_slots: bool) -> tuple[Crosspoint, ...]:
     found: dict[Crosspoint, None] = {}
     for entry in (part.strip() for part in text.split(",")):
         first, colon, last = entry.partition(":")
@@ -56,7 +61,7 @@ def parse_crosspoints(text: str, slots: tuple[int, ...], whole_slots: bool) -> l
             if point.slot not in slots:
                 raise BadCrosspoints(f"slot {point.slot} is empty")
             found[point] = None
-    return list(found)
+    return tuple(found)
 
 
 @functools.cache

@@ -8,19 +8,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from drivers.chip.profiles import load_profile
+from drivers.emulators import board
 from drivers.emulators.bench import Bench, BenchOptions, single_cells
-from drivers.emulators.bench_file import PORTS, BenchFile
+from drivers.emulators.bench_file import BOARD, PORTS, BenchFile, Instrument
+from drivers.emulators.board_array import SharedCells
 from drivers.emulators.circuit import Port
-from drivers.emulators.control import Control, ControlServer
+from drivers.emulators.control import Control, ControlServer, Server
 from drivers.emulators.crosspoints import Crosspoint
 from drivers.emulators.instrument import EmulatedInstrument
-from drivers.emulators.latency import LIKE_REAL, Latency
+from drivers.emulators.latency import LIKE_REAL, NONE, Latency
 from drivers.emulators.matrix_707b import Keithley707B, Wiring
-from drivers.emulators.server import PtyServer, Server, TcpServer
+from drivers.emulators.server import PtyServer, TcpServer
 from drivers.emulators.smu_2400 import Keithley2400
 from drivers.emulators.smu_2450 import Keithley2450
 from drivers.emulators.smu_2602b import Keithley2602B
-from pib_lab.clocks import RealClock
+from drivers.mock.forming import CellDefects
+from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock
 
 MODELS = tuple(PORTS)
@@ -68,13 +71,30 @@ def start_one(
     control_port: int | None = None,
     clock: Clock | None = None,
     latency: Latency = LIKE_REAL,
+    virgin: bool = False,
 ) -> Running:
-    """One instrument: a source-measure unit with each channel across a cell of its own, or a matrix wired to nothing.
+    """One instrument: a source-measure unit with each channel across a cell of its own, a matrix wired to nothing, or a
+    crossbar board with its chip. virgin: cells are still to be formed.
 
     port 0: any free one. Raises ConfigurationError for an unknown profile or a port that is taken.
     """
+    defects = CellDefects(virgin=virgin)
+    if model == BOARD:
+        served = board.start(
+            port=port,
+            pty=pty,
+            profile=profile,
+            seed=seed,
+            clock=clock or (VirtualClock() if latency == NONE else RealClock()),
+            latency=latency,
+            host=host,
+            defects=defects,
+        )
+        with _closing_on_error(served):
+            return Running({model: served}, None, host, control_port)
     clock = clock or RealClock()
-    bench, ports = single_cells(load_profile(profile), clock, seed, max(1, PORTS[model]))
+    options = BenchOptions(defects=defects)
+    bench, ports = single_cells(load_profile(profile), clock, seed, max(1, PORTS[model]), options)
     instrument = build(model, ports, lambda closed: None, clock, seed, latency)
     server: Server = PtyServer(instrument) if pty else TcpServer(instrument, host, port)
     with _closing_on_error(server):
@@ -94,7 +114,14 @@ def start_bench(
     Raises ConfigurationError for wiring that names no line of the chip, and for ports that are taken.
     """
     clock, chip = clock or RealClock(), file.chip
-    options = BenchOptions(chip.contact_ohm, chip.bleed_ohm, chip.gates, 0.7, chip.threshold_v, chip.write_v)
+    options = BenchOptions(
+        chip.contact_ohm,
+        chip.bleed_ohm,
+        chip.gates,
+        threshold_v=chip.threshold_v,
+        write_v=chip.write_v,
+        defects=chip.defects,
+    )
     bench = Bench(load_profile(chip.profile, chip.override), chip.rows, chip.columns, clock, chip.seed, options)
     for bus in file.wiring.grounded:
         bench.ground(bus)
@@ -107,13 +134,39 @@ def start_bench(
     with contextlib.ExitStack() as started:
         servers: dict[str, Server] = {}
         for position, wanted in enumerate(file.instruments):
-            ports = [bench.port(bus) for bus in wanted.buses]
-            instrument = build(wanted.model, ports, _matrix(bench, columns), clock, chip.seed + position, latency)
-            servers[wanted.name] = TcpServer(instrument, host, wanted.port)
+            if wanted.model == BOARD:
+                servers[wanted.name] = _board(wanted, file, bench, clock, host, latency)
+            else:
+                ports = [bench.port(bus) for bus in wanted.buses]
+                instrument = build(wanted.model, ports, _matrix(bench, columns), clock, chip.seed + position, latency)
+                servers[wanted.name] = PtyServer(instrument) if wanted.pty else TcpServer(instrument, host, wanted.port)
             started.callback(servers[wanted.name].close)
         running = Running(servers, bench, host, file.control_port if control_port is None else control_port)
         started.pop_all()
         return running
+
+
+def _board(
+    wanted: Instrument, file: BenchFile, bench: Bench, clock: Clock, host: str, latency: Latency
+) -> board.BoardServer:
+    """A board with a chip of its own, or with the bench's as its only array."""
+    chip, override = wanted.chip or file.chip, (wanted.chip or file.chip).override
+    if wanted.chip is None:
+        override = {**override, "rows": file.chip.rows, "columns": file.chip.columns}
+    return board.start(
+        port=wanted.port,
+        pty=wanted.pty,
+        profile=chip.profile,
+        seed=chip.seed,
+        override=override,
+        clock=clock,
+        latency=latency,
+        arrays=wanted.chip.arrays if wanted.chip else 1,
+        chip_serial=chip.serial,
+        host=host,
+        defects=chip.defects,
+        shared=None if wanted.chip else SharedCells(bench.cells, bench.telegraph, bench.forming, bench.lock),
+    )
 
 
 def build(

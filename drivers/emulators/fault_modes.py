@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from drivers.emulators.instrument import EmulatedInstrument
+import numpy as np
+
+from drivers.emulators.instrument import Truth
 from pib_lab.errors import ConfigurationError, nearest
 
 
@@ -16,12 +18,12 @@ class WireFault(StrEnum):
 
     NO_ANSWER = "no-answer"
     LATE_ANSWER = "late-answer"
-    HALF_LINE = "half-line"  # the first half, without terminator
+    HALF_LINE = "half-line"  # the first half of a line or frame, without terminator
     LATE_HALF = "late-half"  # the first half at once, the rest late
-    TWO_ANSWERS = "two-answers"  # the same line twice
-    GARBAGE = "garbage"  # bytes that are no text
+    TWO_ANSWERS = "two-answers"  # the same line or frame twice
+    GARBAGE = "garbage"  # bytes that are no text and no frame
     DROPPED_LINK = "dropped-link"  # the connection ends; a pseudo-terminal stays silent
-    WRONG_IDENTITY = "wrong-identity"  # of answers to *IDN? only
+    WRONG_IDENTITY = "wrong-identity"  # of answers to *IDN?, or to a board's HELLO, only
 
 
 INSTRUMENT_FAULTS: dict[str, tuple[str, Any]] = {
@@ -29,9 +31,10 @@ INSTRUMENT_FAULTS: dict[str, tuple[str, Any]] = {
     "offset": ("offset_a", 1e-6),
     "error-flood": ("error_flood", 200),
     "welded-relay": ("welded", "1A01"),
+    "hanging-output": ("hanging", ["word lines"]),
 }
 """Faults of the instrument itself: what of its state they set, and to what when the request gives no value."""
-_HEALED: dict[str, Any] = {"stuck_compliance": 0.0, "offset_a": 0.0, "welded": ""}
+_HEALED: dict[str, Any] = {"stuck_compliance": 0.0, "offset_a": 0.0, "welded": "", "hanging": []}
 OTHER_IDENTITY = "ACME INSTRUMENTS,MODEL 1,0,0"
 
 
@@ -41,6 +44,25 @@ class Struck:
 
     fault: WireFault
     late_s: float
+
+    def parts(self, answer: bytes, end: bytes, rng: np.random.Generator) -> list[tuple[float, bytes]]:
+        """What is sent in the place of `answer`: seconds to wait, then bytes, one after another; `end` ends a message.
+
+        Nothing for a link that drops and an identity that is another's: those are for the server.
+        """
+        half = max(1, (len(answer) - 1) // 2)
+        match self.fault:
+            case WireFault.LATE_ANSWER:
+                return [(self.late_s, answer)]
+            case WireFault.HALF_LINE:
+                return [(0.0, answer[:half])]
+            case WireFault.LATE_HALF:
+                return [(0.0, answer[:half]), (self.late_s, answer[half:])]
+            case WireFault.TWO_ANSWERS:
+                return [(0.0, answer + answer)]
+            case WireFault.GARBAGE:
+                return [(0.0, rng.integers(0x80, 0x100, size=len(answer), dtype=np.uint8).tobytes() + end)]
+        return []
 
 
 class FaultModes:
@@ -62,11 +84,11 @@ class FaultModes:
         with self._lock:
             self._struck = None
 
-    def next(self, message: str) -> Struck | None:
-        """The fault that strikes the answer to `message`; counts it."""
+    def next(self, tells_identity: bool) -> Struck | None:
+        """The fault that strikes the next answer; counts it. tells_identity: whether it says who answers."""
         with self._lock:
             struck = self._struck
-            if struck is None or (struck.fault is WireFault.WRONG_IDENTITY and message.strip().upper() != "*IDN?"):
+            if struck is None or (struck.fault is WireFault.WRONG_IDENTITY and not tells_identity):
                 return None
             self.hits += 1
             if self._left is not None:
@@ -82,7 +104,7 @@ class FaultModes:
             return {"armed": armed, "left": self._left if self._struck else None, "hits": self.hits}
 
 
-def strike(instrument: EmulatedInstrument, modes: FaultModes, name: str, request: dict[str, Any]) -> None:
+def strike(instrument: Truth, modes: FaultModes, name: str, request: dict[str, Any]) -> None:
     """Carry out a fault request: "for" (answers), "late_s", "value"; the name "none" heals all.
 
     Raises ConfigurationError for an unknown name, a value that is none, a fault that the instrument cannot have.
@@ -107,7 +129,7 @@ def strike(instrument: EmulatedInstrument, modes: FaultModes, name: str, request
     modes.arm(WireFault(name), count, float(late_s))
 
 
-def _set(instrument: EmulatedInstrument, name: str, value: Any, optional: bool = False) -> None:
+def _set(instrument: Truth, name: str, value: Any, optional: bool = False) -> None:
     try:
         instrument.set_state(name, value)
     except KeyError:

@@ -5,24 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
-class EmulatedInstrument(Protocol):
-    """A message-based instrument (SCPI or TSP). Framing, fault modes and links belong to the server, not here.
-
-    Latencies and settling pass on the clock that the instrument was built with.
-    """
+class Truth(Protocol):
+    """What is true of an instrument, whatever it answers, and how it is changed from outside."""
 
     @property
     def model(self) -> str:
         """The name it is started by, such as "smu-2400"."""
-
-    def execute(self, message: str) -> list[str]:
-        """Carry out one message (without its terminator) and return its answers, each without terminator.
-
-        Never raises for bad input: that goes into the instrument's own error queue.
-        """
-
-    def device_clear(self) -> None:
-        """Forget half-received input and unread answers, as a device clear does."""
 
     def outputs(self) -> dict[str, bool]:
         """The truth: which outputs are on (for a matrix: True when any crosspoint is closed)."""
@@ -35,3 +23,19 @@ class EmulatedInstrument(Protocol):
 
     def set_state(self, name: str, value: Any) -> None:
         """Set one thing from outside, such as the fault "stuck_compliance" or "offset_a"; KeyError if unknown."""
+
+
+class EmulatedInstrument(Truth, Protocol):
+    """A message-based instrument (SCPI or TSP). Framing, fault modes and links belong to the server, not here.
+
+    Latencies and settling pass on the clock that the instrument was built with.
+    """
+
+    def execute(self, message: str) -> list[str]:
+        """Carry out one message (without its terminator) and return its answers, each without terminator.
+
+        Never raises for bad input: that goes into the instrument's own error queue.
+        """
+
+    def device_clear(self) -> None:
+        """Forget half-received input and unread answers, as a device clear does."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from drivers.emulators.fault_modes import OTHER_IDENTITY, FaultModes, Struck, WireFault
+from drivers.emulators.fault_modes import OTHER_IDENTITY, FaultModes, WireFault
 from drivers.emulators.instrument import EmulatedInstrument
 from pib_lab.errors import ConfigurationError
 
@@ -57,36 +57,18 @@ class _Session:
         answers = self._instrument.execute(message)
         if not answers:
             return
-        struck = self._faults.next(message)
+        data = "".join(f"{answer}\n" for answer in answers).encode("latin-1", "replace")
+        struck = self._faults.next(message.strip().upper() == "*IDN?")
         if struck is None:
-            self._send("".join(f"{answer}\n" for answer in answers).encode("latin-1", "replace"))
+            self._send(data)
+        elif struck.fault is WireFault.DROPPED_LINK:
+            raise _Dropped
+        elif struck.fault is WireFault.WRONG_IDENTITY:
+            self._send(f"{OTHER_IDENTITY}\n".encode())
         else:
-            self._send_struck(struck, "\n".join(answers))
-
-    def _send_struck(self, struck: Struck, answer: str) -> None:
-        data = f"{answer}\n".encode("latin-1", "replace")
-        match struck.fault:
-            case WireFault.NO_ANSWER:
-                return
-            case WireFault.LATE_ANSWER:
-                if not self._closing.wait(struck.late_s):
-                    self._send(data)
-            case WireFault.HALF_LINE:
-                self._send(data[: max(1, (len(data) - 1) // 2)])
-            case WireFault.LATE_HALF:
-                half = max(1, (len(data) - 1) // 2)
-                self._send(data[:half])
-                if not self._closing.wait(struck.late_s):
-                    self._send(data[half:])
-            case WireFault.TWO_ANSWERS:
-                self._send(data + data)
-            case WireFault.GARBAGE:
-                noise = self._rng.integers(0x80, 0x100, size=len(data), dtype=np.uint8).tobytes()
-                self._send(noise + b"\n")
-            case WireFault.DROPPED_LINK:
-                raise _Dropped
-            case WireFault.WRONG_IDENTITY:
-                self._send(f"{OTHER_IDENTITY}\n".encode())
+            for wait_s, part in struck.parts(data, b"\n", self._rng):
+                if not (wait_s and self._closing.wait(wait_s)):
+                    self._send(part)
 
 
 class TcpServer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from drivers.emulators.tsp_lexer import Token, TspSyntaxError, tokenise
 from drivers.emulators.tsp_tree import (
     Assign,
@@ -31,6 +33,7 @@ _UNARY = 7
 _RIGHT = ("..", "^")
 
 
+@functools.lru_cache(maxsize=256)  # drivers say the same few sentences over and over
 def parse(text: str) -> Block:
     """The statements of one message. Raises TspSyntaxError."""
     parser = _Parser(tokenise(text))

@@ -39,7 +39,8 @@ class SafeAction:
     device: its name in the protocol; address: a VISA resource, "serial:PORT?baud=N", a port's path or
     "socket://host:port"; identity: pattern of its answer to *IDN?, so that no other instrument is commanded ("": not
     asked). clear: sent first, ends what the device is in the middle of. Then ramps, commands, and what is read back.
-    stage: sources are 0; a switch matrix is 1, so that it is opened after the sources have gone off.
+    stage: stages follow one another. Sources are 0, those of gates 1 where drains must go off first; a switch matrix
+    comes last, and opens after all of them have gone off.
     A "board" speaks frames and needs none of these messages: its outputs are named by `outputs`.
     """
 

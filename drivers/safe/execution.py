@@ -42,6 +42,7 @@ def prepare(action: SafeAction) -> None:
 def carry_out_all(actions: Iterable[SafeAction], tell: Tell = lambda outcome: None) -> list[Outcome]:
     """Make every device safe: stage by stage, the devices of a stage at the same time. `tell` hears of each at once.
 
+    Outcomes come in the order of the stages, and within a stage in that of `actions`, whichever was done first.
     A later stage is not held back by what was not confirmed in an earlier one: a matrix that opens is then the last way
     to take a source off the chip. Never raises.
     """
@@ -55,21 +56,21 @@ def carry_out_all(actions: Iterable[SafeAction], tell: Tell = lambda outcome: No
 
 
 def _at_once(actions: Sequence[SafeAction], tell: Tell) -> list[Outcome]:
-    done: list[Outcome] = []
+    done: dict[int, Outcome] = {}
     lock = threading.Lock()
 
-    def work(action: SafeAction) -> None:
-        outcome = carry_out(action)
+    def work(number: int) -> None:
+        outcome = carry_out(actions[number])
         with lock:
-            done.append(outcome)
+            done[number] = outcome
             tell(outcome)
 
-    threads = [threading.Thread(target=work, args=(action,)) for action in actions]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(actions))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return done
+    return [done[number] for number in range(len(actions))]
 
 
 def carry_out(action: SafeAction, bound_s: float = BOUND_S) -> Outcome:

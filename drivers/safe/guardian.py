@@ -31,7 +31,7 @@ RECORD = "guardian.jsonl"
 
 _START_S = 10.0
 _BEATS = 5  # in HEARTBEAT_S
-_END_S = 20.0  # two stages of devices that do not answer
+_END_S = 30.0  # four stages of devices that do not answer, with room
 
 
 class Guardian:
@@ -89,6 +89,10 @@ class Guardian:
         problem = self._ask({"do": "register", "action": action.to_json()}, _START_S).get("error")
         if problem is not None:
             raise DeviceError(f"the guardian could not switch {action.device} at {action.address} off: {problem}")
+
+    def forget(self, action: SafeAction) -> None:
+        """A device that the run could not connect is not commanded. Raises DeviceError when it does not answer."""
+        self._ask({"do": "forget", "action": action.to_json()}, _START_S)
 
     def require_alive(self) -> None:
         """Raise DeviceError unless the guardian lives and has answered lately. Cheap: to be asked at every switching.

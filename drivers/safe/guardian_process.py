@@ -3,6 +3,7 @@
 It is told everything in JSON lines on stdin, and answers each line by one on stdout:
 
     {"do": "register", "action": {...}}   a device and how it is made safe ("error" in the answer: it cannot)
+    {"do": "forget", "action": {...}}     it could not be connected, so nothing was switched on there: leave it alone
     {"do": "record", "path": "..."}       where to write what it did
     {"do": "beat"}                        the run lives
     {"do": "act", "why": "..."}           make everything safe now, write it down and end
@@ -28,6 +29,7 @@ from typing import Any
 
 from drivers.safe.commands import Outcome, SafeAction, all_safe
 from drivers.safe.execution import carry_out_all, prepare
+from pib_lab.errors import PibError
 
 _ENDED = "the run's process has ended"
 _TICK_S = 0.1
@@ -70,6 +72,8 @@ class _Guardian:
             case "register":
                 self._register(message)
                 return None
+            case "forget":
+                self._actions.pop(_key(SafeAction.from_json(message["action"])), None)
             case "record":
                 self._record = Path(message["path"])
             case "act":
@@ -84,10 +88,13 @@ class _Guardian:
         try:
             action = SafeAction.from_json(message["action"])
             prepare(action)
+        except PibError as problem:
+            _answer({"did": "register", "error": str(problem)})
+            return
         except Exception as problem:  # the run is told, and does not switch on
             _answer({"did": "register", "error": f"{type(problem).__name__}: {problem}"})
             return
-        self._actions[f"{action.device} {action.address}"] = action
+        self._actions[_key(action)] = action
         _answer({"did": "register"})
 
     def act(self, why: str) -> bool:
@@ -179,6 +186,10 @@ class _Watch:
                 select.select([self._process], [], [], _FREED_S)
             elif os.getppid() == self._pid:
                 os.kill(self._pid, signal.SIGKILL)
+
+
+def _key(action: SafeAction) -> str:
+    return f"{action.device} {action.address}"
 
 
 def _answer(message: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from drivers.chip.limits import ElectricalLimits
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading
@@ -15,18 +16,25 @@ BUFFER = 100
 """Readings, or levels of a sweep, that every model takes at once."""
 _AGREES = 0.01
 _STEPS = 10_000
+_DESCENT = 20  # steps from whatever an instrument is found at to zero
+
+
+def unguarded() -> None:
+    """Nobody is asked before an output goes on: for a bench at which somebody stands."""
 
 
 class CheckedSmu(ABC):
     """Refuses what is out of order or beyond the limits before anything is sent; checks what was read back.
 
     The limits are those of what is connected, not of the instrument, which has its own and answers with errors.
+    `guard` is called before each command that lets the output go on, and raises DeviceError when it must stay off.
     """
 
-    def __init__(self, name: str, limits: ElectricalLimits, clock: Clock) -> None:
+    def __init__(self, name: str, limits: ElectricalLimits, clock: Clock, guard: Callable[[], None]) -> None:
         self.name = name
         self._limits = limits
         self._clock = clock
+        self._guard = guard
         self._function: Function | None = None
         self._compliance = 0.0
         self.on = False
@@ -36,7 +44,10 @@ class CheckedSmu(ABC):
     # The instrument's language
 
     @abstractmethod
-    def _say_ready(self) -> None: ...
+    def _say_hello(self) -> None: ...
+
+    @abstractmethod
+    def _say_reset(self) -> None: ...
 
     @abstractmethod
     def _say_function(
@@ -76,10 +87,22 @@ class CheckedSmu(ABC):
     # SourceMeasureUnit
 
     def prepare(self) -> None:
-        """Identity, then a reset: output off, 0 V or 0 A, two-wire sensing."""
-        self._function, self.on, self._cycles = None, False, 1.0
-        self._say_ready()
+        """Identity; an output found on is first brought to zero and read back off; then a reset, two-wire sensing."""
+        self._function, self._cycles = None, 1.0
+        self._say_hello()
+        if self.is_on():  # a reset would drop it at once, with whatever is connected
+            with suppress(DeviceError):  # off is what matters, and is read back
+                self._bring_down()
+            self.switch(False)
+        self._say_reset()
         self.switch(False)
+
+    def _bring_down(self) -> None:
+        """Levels of both functions to zero in steps, for which of them is in force does not matter."""
+        for function in Function:
+            start = self._ask_level(function)
+            if start != 0.0:
+                self._walk(function, start, 0.0, _DESCENT)
 
     def source_voltage(
         self, compliance_a: float, *, level_range_v: float, measure_range_a: float | None = None
@@ -149,14 +172,18 @@ class CheckedSmu(ABC):
                 f"{self.name}: a ramp from {start:g} to {level:g} in steps of {step:g}: choose larger steps"
             )
         count = math.ceil(abs(level - start) / step * (1.0 - 1e-9))
+        self._walk(function, start, level, count, dwell_s)
+
+    def _walk(self, function: Function, start: float, end: float, count: int, dwell_s: float = 0.0) -> None:
         for number in range(1, count + 1):
-            self._say_level(function, level if number == count else start + (level - start) * number / count)
+            self._say_level(function, end if number == count else start + (end - start) * number / count)
             self._clock.sleep_s(dwell_s)
 
     def switch(self, on: bool) -> None:
-        """Output on or off, read back. On only with function and compliance chosen."""
+        """Output on or off, read back. On only with function and compliance chosen, and when the guard lets it."""
         if on:
             self._require_function()
+            self._guard()
         self._say_output(on)
         self.on = self._ask_output()
         if self.on is not on:
@@ -232,7 +259,7 @@ class CheckedSmu(ABC):
         self._check(base, self._compliance)
         if not 0.0 < width_s <= 10.0:
             raise LimitError(f"{self.name}: a pulse of {width_s:g} s; choose a width above 0 and up to 10 s")
-        if function is Function.VOLTAGE:
+        if function is Function.VOLTAGE:  # the rate is that of a cell, which only the caller knows
             self._limits.check_pulse(level, self._compliance, width_s, math.inf, self.name)
         return function
 
@@ -256,6 +283,14 @@ def _magnitude(value: float, name: str) -> float:
     if not (value > 0.0 and math.isfinite(value)):
         raise LimitError(f"{name}: a compliance of {value:g} is no limit; give a magnitude above zero")
     return value
+
+
+def protection_step(steps_v: Sequence[float], limit_v: float, name: str) -> float:
+    """The lowest of an instrument's over-voltage protections that is not below `limit_v`; LimitError without one."""
+    fitting = [step_v for step_v in steps_v if step_v >= limit_v]
+    if not fitting:
+        raise LimitError(f"{name}: no over-voltage protection reaches {limit_v:g} V; the highest is {steps_v[-1]:g} V")
+    return fitting[0]
 
 
 def clamps(value: float, compliance: Compliance) -> bool:

@@ -95,7 +95,10 @@ class SourceMeasureUnit(Protocol):
         """The output's state when it was last read back."""
 
     def prepare(self) -> None:
-        """Check that it is the model it is said to be; output off, everything in a known state."""
+        """Check that it is the model it is said to be; output off, everything in a known state.
+
+        An output that is found on is brought to zero in steps and read back off before anything is reset.
+        """
 
     def source_voltage(
         self, compliance_a: float, *, level_range_v: float, measure_range_a: float | None = None
@@ -152,7 +155,10 @@ class ProtectsVoltage(Protocol):
     """Has a limit of its own for the voltage at the terminals, whatever the source and the sense leads do."""
 
     def set_over_voltage(self, limit_v: float) -> float:
-        """Choose the largest protection not above `limit_v`; returned as read back. LimitError when there is none."""
+        """Choose the lowest protection that is not below `limit_v`, so that all up to the limit can be reached.
+
+        Returned as read back, in volts. LimitError when there is none.
+        """
 
 
 @runtime_checkable

@@ -6,15 +6,15 @@ Two compliances hold on it: the level, and "range compliance" at 105 % of a fixe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.chip.limits import ElectricalLimits
-from drivers.smu.base import CheckedSmu
+from drivers.smu.base import CheckedSmu, protection_step, unguarded
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading, reading
 from drivers.wire.message import SCPI, MessageInstrument
 from drivers.wire.transport import Transport
 from pib_lab.device import Clock
-from pib_lab.errors import DeviceError, LimitError
+from pib_lab.errors import DeviceError
 
 _SHORT = {Function.VOLTAGE: "VOLT", Function.CURRENT: "CURR"}
 _OTHER = {Function.VOLTAGE: "CURR", Function.CURRENT: "VOLT"}
@@ -32,15 +32,25 @@ _MAX_DELAY_S = 999.9999
 class Keithley2400(CheckedSmu):
     """One 2400. Sweeps by source memory lists at about 1 ms a point; it has no pulses."""
 
-    def __init__(self, transport: Transport, limits: ElectricalLimits, clock: Clock, name: str = "2400") -> None:
-        super().__init__(name, limits, clock)
+    def __init__(
+        self,
+        transport: Transport,
+        limits: ElectricalLimits,
+        clock: Clock,
+        name: str = "2400",
+        guard: Callable[[], None] = unguarded,
+    ) -> None:
+        super().__init__(name, limits, clock, guard)
         self._link = MessageInstrument(transport, SCPI, name=name, model=r"MODEL 24[0-4]\d[A-Z-]*")
 
-    def _say_ready(self) -> None:
+    def _say_hello(self) -> None:
         self._link.identify()
+        self._link.command("*CLS")
+        self._link.command(":ABOR")
+
+    def _say_reset(self) -> None:
         for text in (
             "*RST",
-            "*CLS",
             ":OUTP OFF",
             ":SYST:RSEN OFF",
             ":FORM:ELEM VOLT,CURR,STAT",
@@ -118,14 +128,12 @@ class Keithley2400(CheckedSmu):
 
     def set_over_voltage(self, limit_v: float) -> float:
         """20 to 160 V in the steps that the instrument has."""
-        fitting = [step for step in _PROTECTIONS_V if step <= limit_v]
-        if not fitting:
-            raise LimitError(f"{self.name}: no over-voltage protection at or below {limit_v:g} V; the lowest is 20 V")
-        self._link.command(f":SOUR:VOLT:PROT {fitting[-1]:g}")
-        held = self._link.ask_number(":SOUR:VOLT:PROT?")
-        if not held <= limit_v * 1.001:
-            raise DeviceError(f"{self.name}: an over-voltage protection of {fitting[-1]:g} V reads back as {held:g} V")
-        return held
+        step_v = protection_step(_PROTECTIONS_V, limit_v, self.name)
+        self._link.command(f":SOUR:VOLT:PROT {step_v:g}")
+        held_v = self._link.ask_number(":SOUR:VOLT:PROT?")
+        if not abs(held_v - step_v) <= 1e-3 * step_v:
+            raise DeviceError(f"{self.name}: an over-voltage protection of {step_v:g} V reads back as {held_v:g} V")
+        return held_v
 
     def sweep(self, levels: Sequence[float], dwell_s: float) -> list[Reading]:
         """A list sweep; the last level stays, as a fixed one."""

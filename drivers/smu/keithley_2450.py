@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.chip.limits import ElectricalLimits
-from drivers.smu.base import CheckedSmu, clamps
+from drivers.smu.base import CheckedSmu, clamps, protection_step, unguarded
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading, reading
 from drivers.wire.message import SCPI, MessageInstrument
 from drivers.wire.transport import Transport
 from pib_lab.device import Clock
-from pib_lab.errors import DeviceError, LimitError
+from pib_lab.errors import DeviceError
 
 _SHORT = {Function.VOLTAGE: "VOLT", Function.CURRENT: "CURR"}
 _OTHER = {Function.VOLTAGE: "CURR", Function.CURRENT: "VOLT"}
@@ -29,18 +29,29 @@ _LEAST_DELAY_S = 50e-6
 class Keithley2450(CheckedSmu):
     """One 2450. Sweeps by a source list; it has no pulses."""
 
-    def __init__(self, transport: Transport, limits: ElectricalLimits, clock: Clock, name: str = "2450") -> None:
-        super().__init__(name, limits, clock)
+    def __init__(
+        self,
+        transport: Transport,
+        limits: ElectricalLimits,
+        clock: Clock,
+        name: str = "2450",
+        guard: Callable[[], None] = unguarded,
+    ) -> None:
+        super().__init__(name, limits, clock, guard)
         self._link = MessageInstrument(transport, SCPI, name=name, model="MODEL 2450")
 
-    def _say_ready(self) -> None:
+    def _say_hello(self) -> None:
         self._link.identify()
         language = self._link.ask("*LANG?").strip().upper()
         if language != "SCPI":
             raise DeviceError(
                 f"{self.name}: it speaks {language}; choose SCPI in MENU > System > Settings > Command Set, restart it"
             )
-        for text in ("*RST", "*CLS", ":OUTP OFF", ":SENS:COUN 1"):
+        self._link.command("*CLS")
+        self._link.command(":ABOR")
+
+    def _say_reset(self) -> None:
+        for text in ("*RST", ":OUTP OFF", ":SENS:COUN 1"):
             self._link.command(text)
 
     def _say_function(
@@ -135,23 +146,23 @@ class Keithley2450(CheckedSmu):
 
     def set_over_voltage(self, limit_v: float) -> float:
         """2 to 180 V in the steps that the instrument has."""
-        fitting = [step for step in _PROTECTIONS_V if step <= limit_v]
-        if not fitting:
-            raise LimitError(f"{self.name}: no over-voltage protection at or below {limit_v:g} V; the lowest is 2 V")
-        self._link.command(f":SOUR:VOLT:PROT PROT{fitting[-1]}")
+        step_v = protection_step(_PROTECTIONS_V, limit_v, self.name)
+        self._link.command(f":SOUR:VOLT:PROT PROT{step_v:g}")
         held = self._link.ask(":SOUR:VOLT:PROT?").strip().upper()
-        if held != f"PROT{fitting[-1]}":
-            raise DeviceError(f"{self.name}: an over-voltage protection of {fitting[-1]} V reads back as {held}")
-        return float(fitting[-1])
+        if held != f"PROT{step_v:g}":
+            raise DeviceError(f"{self.name}: an over-voltage protection of {step_v:g} V reads back as {held}")
+        return float(step_v)
 
     def sweep(self, levels: Sequence[float], dwell_s: float) -> list[Reading]:
-        """A list sweep by the instrument's own trigger model, which ends with the output off: it is switched on again
-        at the last level. In the high-impedance off state that costs two operations of the output relay."""
+        """A list sweep by the instrument's own trigger model, which switches the output on by itself and ends with it
+        off: it is switched on again at the last level. In the high-impedance off state that costs two operations of
+        the output relay."""
         function = self._check_sweep(levels, dwell_s)
         source, count = _SHORT[function], len(levels)
         self._link.command(f":SOUR:LIST:{source} {','.join(f'{level:.6E}' for level in levels)}")
         delay_s = max(dwell_s, _LEAST_DELAY_S) if dwell_s > 0.0 else 0.0
         self._link.command(f":SOUR:SWE:{source}:LIST 1, {delay_s:g}")
+        self._guard()
         self._link.ask_number(":INIT;*OPC?", timeout_s=self._wait_s(count, dwell_s), idempotent=False)
         errors = self._link.take_errors()
         if errors:

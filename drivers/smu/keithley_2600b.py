@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.chip.limits import ElectricalLimits
-from drivers.smu.base import CheckedSmu, clamps
+from drivers.smu.base import CheckedSmu, clamps, unguarded
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading, reading
 from drivers.wire.message import TSP, MessageInstrument, number
 from drivers.wire.transport import Transport
@@ -38,16 +38,19 @@ class Keithley2600B(CheckedSmu):
         clock: Clock,
         channel: str,
         name: str = "2600B",
+        guard: Callable[[], None] = unguarded,
     ) -> None:
         if channel not in ("a", "b"):
             raise ConfigurationError(f"{name}: channel {channel!r} does not exist; choose a or b")
-        super().__init__(f"{name} channel {channel}", limits, clock)
+        super().__init__(f"{name} channel {channel}", limits, clock, guard)
         self._link = MessageInstrument(transport, TSP, name=self.name, model=r"MODEL 26\d\dB?")
         self._smu = f"smu{channel}"
 
-    def _say_ready(self) -> None:
+    def _say_hello(self) -> None:
         self._link.identify()
         self._link.command("errorqueue.clear()")
+
+    def _say_reset(self) -> None:
         self._link.command(f"{self._smu}.reset()")
         self._set("source.output", f"{self._smu}.OUTPUT_OFF")
         self._set("sense", f"{self._smu}.SENSE_LOCAL")

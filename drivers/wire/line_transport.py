@@ -18,7 +18,8 @@ from enum import Enum
 from typing import Protocol
 
 from drivers.device import FairLock
-from drivers.wire.traffic import TrafficLog, Way
+from drivers.wire.traffic import Way
+from pib_lab.device import Traffic
 from pib_lab.errors import DeviceError, LinkError
 
 Marker = Callable[[], tuple[str, str]]
@@ -85,7 +86,7 @@ class LineTransport:
         *,
         timing: Timing | None = None,
         marker: Marker | None = None,
-        log: TrafficLog | None = None,
+        log: Traffic | None = None,
     ) -> None:
         self.timing = timing or Timing()
         self.recoveries = 0

@@ -6,8 +6,8 @@ import re
 
 from drivers.wire.line_transport import LineTransport, Marker, Timing
 from drivers.wire.serial_transport import SerialTransport
-from drivers.wire.traffic import TrafficLog
 from drivers.wire.visa_transport import VisaTransport, is_visa
+from pib_lab.device import Traffic
 from pib_lab.errors import ConfigurationError
 
 _SERIAL = re.compile(r"serial:.+|/dev/.+|COM\d+(\?.*)?|ASRL.+", re.IGNORECASE)
@@ -18,7 +18,7 @@ def make_transport(
     *,
     marker: Marker | None = None,
     timing: Timing | None = None,
-    log: TrafficLog | None = None,
+    log: Traffic | None = None,
     backend: str | None = None,
     exclusive: bool = True,
 ) -> LineTransport:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from drivers.wire.line_transport import LineTransport, Marker, Timing
-from drivers.wire.traffic import TrafficLog
+from pib_lab.device import Traffic
 from pib_lab.errors import ConfigurationError, LinkError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class SerialTransport(LineTransport):
         *,
         marker: Marker,
         timing: Timing | None = None,
-        log: TrafficLog | None = None,
+        log: Traffic | None = None,
         exclusive: bool = True,
     ) -> None:
         """`marker` is a must: without it a late answer on a serial line cannot be told from the next one.

@@ -1,8 +1,9 @@
-"""An optional log of what went over the links: JSON lines, bounded in size, for finding out what an instrument did."""
+"""An optional record of what went over the links: JSON lines, bounded in size, to find out what an instrument did."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +13,11 @@ from typing import Any, TextIO
 from pib_lab.device import Clock
 
 MIB = 1 << 20
+
+TRAFFIC = "traffic.jsonl"
+"""Beside the run file, when the run was asked to keep it."""
+
+_TEXT = re.compile(rb"[\t\r\n\x20-\x7e]*")
 
 
 class Way(StrEnum):
@@ -25,8 +31,9 @@ class Way(StrEnum):
 class TrafficLog:
     """One line a message: `{"t_s": 12.3, "address": ..., "way": "sent" | "got" | "note", "text": ...}`.
 
-    t_s: seconds on `clock`; each file begins with the time of day at which its clock read `t_s`. Beyond `max_bytes` the
-    file is renamed to `PATH.1`, over an older one: at most twice `max_bytes` are kept. Several links may share a log.
+    Bytes that are not all printable ASCII come as "hex" in the place of "text". t_s: seconds on `clock`; each file
+    begins with the time of day at which its clock read `t_s`. Beyond `max_bytes` the file is renamed to `PATH.1`, over
+    an older one: at most twice `max_bytes` are kept. Several links may share a log.
 
     A log is a help, never a reason to stop: when it cannot be written it ends, and `failure` says why.
     """
@@ -40,14 +47,19 @@ class TrafficLog:
         self._file: TextIO | None = None
         self._lock = threading.Lock()
 
-    def record(self, address: str, way: Way, data: bytes | str) -> None:
-        """Add one line; bytes beyond ASCII are shown as escapes. Never raises."""
-        text = data.decode("ascii", "backslashreplace") if isinstance(data, bytes) else data
+    def record(self, address: str, way: str, data: bytes | str) -> None:
+        """Add one line; nothing of `data` is lost or changed. Never raises."""
+        if isinstance(data, str):
+            content = {"text": data}
+        elif _TEXT.fullmatch(data):
+            content = {"text": data.decode("ascii")}
+        else:
+            content = {"hex": data.hex(" ")}
         with self._lock:
             if self.failure:
                 return
             try:
-                self._add({"t_s": round(self._clock.now_s(), 6), "address": address, "way": str(way), "text": text})
+                self._add({"t_s": round(self._clock.now_s(), 6), "address": address, "way": str(way), **content})
             except OSError as error:
                 self.failure = f"{self.path}: {error}"
                 self._shut()

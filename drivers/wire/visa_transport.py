@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from drivers.wire.line_transport import MARGIN_S, LineTransport, Marker, Timing, Wire
 from drivers.wire.socket_wire import SocketWire
-from drivers.wire.traffic import TrafficLog
+from pib_lab.device import Traffic
 from pib_lab.errors import ConfigurationError, LinkError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class VisaTransport(LineTransport):
         *,
         marker: Marker | None = None,
         timing: Timing | None = None,
-        log: TrafficLog | None = None,
+        log: Traffic | None = None,
         backend: str | None = None,
     ) -> None:
         """`backend`: of pyvisa, for every kind of resource ("@py", "@ivi"); None: "@py", and raw sockets directly.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from data.passport import Entry
     from pib_lab.bring_up import BringUp, Outcome
     from pib_lab.commands.interrupts import Interrupts
-    from pib_lab.findings import Check, Progress
+    from pib_lab.findings import Check
     from pib_lab.unit import SafeReport
 
 CHIP_FAILED = 5
 """Exit code of a procedure that ran as it should and found that the chip is not good."""
 
-_STYLES = {"pass": "green", "fail": "bold red", "not tested": "yellow"}
+_STYLES = {"pass": "green", "fail": "bold red", "incomplete": "yellow"}
 
 # Typer reads these at run time, and older versions of it know Optional only.
 PassportDir = Annotated[
@@ -63,14 +63,16 @@ def run_procedure(
     wear_dir: Path | None,
     passport_dir: Path | None,
     as_json: bool,
+    traffic: bool,
 ) -> int:
     """Run it, show progress and what was found; returns the exit code. Raises PibError for what never began."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
     from pib_lab.bring_up import BringUp, load
+    from pib_lab.commands.procedure_bar import ProcedureBar
+    from pib_lab.commands.running import tell_traffic_failure
     from pib_lab.commands.tables import make_console
     from pib_lab.control import Commands
+    from pib_lab.procedure_status import ProcedureStatus
+    from pib_lab.service import Service
 
     class StopsBetweenCells(Commands):
         """A procedure looks for a stop between cells, so it is told at once."""
@@ -79,20 +81,22 @@ def run_procedure(
             super().post(verb)
             self.cancel.cancel()
 
-    job = BringUp(load(protocol, overrides, seed), mock=mock, passport_dir=passport_dir, wear_dir=wear_dir)
+    job = BringUp(
+        load(protocol, overrides, seed, mock), mock=mock, passport_dir=passport_dir, wear_dir=wear_dir, traffic=traffic
+    )
     console = make_console(stderr=as_json)
     commands = interrupts.commands = StopsBetweenCells()
-    with Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task(job.protocol.name)
 
-        def publish(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=progress.text)
+    def watched(folder: Path) -> Service:
+        return Service(folder, commands, status=ProcedureStatus(), verbs=("abort", "safe"))
 
+    with ProcedureBar(console, job.protocol.name) as bar:
         try:
-            outcome = job.run(out, publish, commands.cancel)
+            outcome = job.run(out, bar.show, commands.cancel, watched)
         except KeyboardInterrupt:
             interrupts.ignore()
             return _interrupted(job.report)
+    tell_traffic_failure(job.traffic_failure)
     _show(outcome, as_json)
     return _exit_code(outcome)
 
@@ -121,8 +125,12 @@ def _show(outcome: Outcome, as_json: bool) -> None:
     record = outcome.record
     console = make_console(stderr=as_json)
     console.print(table(("check", "verdict", "found", "limits", ""), [_row(check) for check in record.checks]))
-    kind = "mock chip" if record.mock else "chip"
-    line = f"{kind} {record.serial}: {record.procedure} {record.verdict.value}, {record.pulses} pulses"
+    kind = f"mock {record.subject}" if record.mock else record.subject
+    line = f"{kind} {record.serial}: {record.procedure} {record.verdict.value}"
+    if record.subject == "chip":
+        line += f", {record.pulses} pulses"
+    if record.not_tested:
+        line += f"; not tested: {', '.join(record.not_tested)}"
     console.print(Text(line, style=_STYLES[record.verdict.value]))
     console.print(f"summary:  {outcome.folder / SUMMARY}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"passport: {outcome.passport}", soft_wrap=True, highlight=False, markup=False)
@@ -133,6 +141,7 @@ def _show(outcome: Outcome, as_json: bool) -> None:
             "run": str(outcome.folder),
             "status": record.status,
             "verdict": record.verdict.value,
+            "not_tested": list(record.not_tested),
             "checks": [check_to(check) for check in record.checks],
             "pulses": record.pulses,
             "passport": str(outcome.passport),

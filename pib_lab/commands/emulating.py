@@ -45,13 +45,9 @@ def emulate(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; by default this computer alone.")] = LOCAL,
     fast: Annotated[bool, typer.Option("--fast", help="Without the instruments' own latencies.")] = False,
+    virgin: Annotated[bool, typer.Option("--virgin", help="With cells that are still to be formed.")] = False,
 ) -> None:
     """Emulate an instrument, or a bench of instruments wired to one chip, until Ctrl-C."""
-    if what is Emulated.CROSSBAR_BOARD:
-        if file is not None or control_port is not None or host != LOCAL:
-            raise ConfigurationError("the crossbar board takes no file, no control port and no other host")
-        _emulate_board(port, pty, chip, seed, fast)
-        return
     from drivers.emulators.emulate import start_bench, start_one
     from drivers.emulators.latency import LIKE_REAL, NONE
 
@@ -59,13 +55,25 @@ def emulate(
     if what is Emulated.BENCH:
         from drivers.emulators.bench_file import read_bench_file
 
-        if file is None or pty or port:
-            raise ConfigurationError("a bench needs its file, which names the ports: pib-lab emulate bench FILE")
+        if file is None or pty or port or virgin:
+            raise ConfigurationError(
+                "a bench needs its file, which names ports and defects: pib-lab emulate bench FILE"
+            )
         running = start_bench(read_bench_file(file), host=host, control_port=control_port, latency=latency)
     else:
         if file is not None:
             raise ConfigurationError(f"{what} takes no file; {BENCH_TIP}")
-        running = start_one(what, chip, seed, port=port, pty=pty, host=host, control_port=control_port, latency=latency)
+        running = start_one(
+            what,
+            chip,
+            seed,
+            port=port,
+            pty=pty,
+            host=host,
+            control_port=control_port,
+            latency=latency,
+            virgin=virgin,
+        )
     with running:
         _tell(running)
         _wait_for_end()
@@ -88,15 +96,3 @@ def _wait_for_end() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _emulate_board(port: int, pty: bool, chip: str, seed: int, fast: bool) -> None:
-    from drivers.emulators import board
-
-    server = board.serve(None if pty else port, pty, chip, seed, fast=fast)
-    try:
-        typer.echo(f'crossbar-board: address = "{server.address}"')
-        typer.echo("Ctrl-C ends")
-        _wait_for_end()
-    finally:
-        server.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,10 @@ GUARDIAN_RECORD = "guardian.jsonl"
 """`drivers.safe.guardian.RECORD`, without importing drivers for every command."""
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pib_lab.bring_up import BringUp
+    from pib_lab.client import Client
     from pib_lab.endpoint import Endpoint
     from pib_lab.lab import Lab
 
@@ -47,8 +51,10 @@ def resume(run: RunFolder) -> None:
 @reporting
 def abort(run: RunFolder) -> None:
     """End a live run at the next step; outputs are made safe."""
-    _ask(run, "abort")
-    typer.echo("ending at the next step; `pib-lab run --resume` can continue it later")
+    if "procedure" in _ask(run, "abort"):
+        typer.echo("ending after the present cell; what was found so far is kept, marked as a part")
+    else:
+        typer.echo("ending at the next step; `pib-lab run --resume` can continue it later")
 
 
 @reporting
@@ -56,17 +62,38 @@ def attach(run: RunFolder) -> None:
     """Watch a live run; Ctrl-C leaves it running."""
     from pib_lab.client import Client
     from pib_lab.commands.tables import make_console
-    from pib_lab.progress import make_progress, summary
 
     console = make_console()
-    with Client(run) as client, make_progress(console) as progress:
+    with Client(run) as client:
+        watch = _watch_procedure if "procedure" in client.status() else _watch_training
         client.attach()
         try:
-            for event in client.events():
-                progress.show(event)
+            watch(client, console)
         except KeyboardInterrupt:
             typer.echo("detached; the run goes on", err=True)
-            return
+
+
+def _watch_procedure(client: Client, console: Console) -> None:
+    from pib_lab.commands.procedure_bar import ProcedureBar
+    from pib_lab.findings import Progress
+    from pib_lab.procedure_status import ProcedureStatus
+
+    status = ProcedureStatus()
+    with ProcedureBar(console, "procedure") as bar:
+        for event in client.procedure_events():
+            status.show(event)
+            if isinstance(event, Progress):
+                bar.show(event)
+    if status.finished is not None:
+        console.print(f"{status.finished.status}: {status.finished.verdict}, {status.finished.pulses} pulses")
+
+
+def _watch_training(client: Client, console: Console) -> None:
+    from pib_lab.progress import make_progress, summary
+
+    with make_progress(console) as progress:
+        for event in client.events():
+            progress.show(event)
     console.print(summary(progress.status))
 
 
@@ -106,6 +133,10 @@ def _print_status(status: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(status))
         return
+    if "procedure" in status:
+        at = f", {status['step']}/{status['total_steps']} {status['text']}" if status["total_steps"] else ""
+        typer.echo(f"{status['run'] or 'procedure'}: {status['state']}{at}")
+        return
     left = f", {duration(status['remaining_s'])} left" if status["remaining_s"] is not None else ""
     accuracy = "".join(f", {split} accuracy {value:.2%}" for split, value in status["accuracy"].items())
     steps = f"step {status['step']}/{status['total_steps']}" if status["total_steps"] else "no step yet"
@@ -116,7 +147,8 @@ def _run_made_safe(folder: Path, timeout_s: float) -> bool:
     """Ask the live run; True once it has confirmed every one of its units off."""
     from pib_lab.client import Client
     from pib_lab.commands.tables import make_console
-    from pib_lab.events import MadeSafe, RunStarted
+    from pib_lab.events import Event, MadeSafe, RunStarted
+    from pib_lab.procedure_events import ProcedureEvent, ProcedureStarted
     from pib_lab.progress import safe_line
 
     console = make_console()
@@ -125,10 +157,16 @@ def _run_made_safe(folder: Path, timeout_s: float) -> bool:
     try:
         with Client(folder, timeout_s=timeout_s) as client:
             client.attach()
-            client.send("safe")
-            for event in client.events(timeout_s=timeout_s):
+            events: Iterator[Event | ProcedureEvent] = (
+                client.procedure_events(timeout_s=timeout_s)
+                if "procedure" in client.send("safe")
+                else client.events(timeout_s=timeout_s)
+            )
+            for event in events:
                 if isinstance(event, RunStarted):
                     units = {unit.name for unit in event.units}
+                elif isinstance(event, ProcedureStarted):
+                    units = {event.device}
                 elif isinstance(event, MadeSafe):
                     console.print(safe_line(event.unit, event.not_confirmed))
                     if not event.not_confirmed:

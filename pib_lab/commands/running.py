@@ -51,6 +51,9 @@ def run(
     passport_dir: PassportDir = None,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="Write the HTML report at the end.")] = True,
+    traffic: Annotated[
+        bool, typer.Option("--traffic", help="Keep what goes over the links in the run's folder, as traffic.jsonl.")
+    ] = False,
 ) -> None:
     """Train a network, or bring a chip up, as a protocol says, and record it."""
     from pib_lab.commands.interrupts import Interrupts
@@ -64,10 +67,12 @@ def run(
                 raise ConfigurationError("--resume goes on with the run as it was: leave out --seed, --set and --mock")
             if protocol is not None and is_procedure(protocol):
                 code = run_procedure(
-                    interrupts, protocol, out, seed, overrides or [], mock, wear_dir, passport_dir, as_json
+                    interrupts, protocol, out, seed, overrides or [], mock, wear_dir, passport_dir, as_json, traffic
                 )
                 raise typer.Exit(code)
-            job.train(interrupts, protocol, out, seed, overrides or [], resume, mock, data_dir, wear_dir, as_json)
+            job.train(
+                interrupts, protocol, out, seed, overrides or [], resume, mock, data_dir, wear_dir, as_json, traffic
+            )
         except typer.Exit:
             raise
         except KeyboardInterrupt:
@@ -105,7 +110,8 @@ def check(
     if is_procedure(protocol):
         from pib_lab.bring_up import BringUp, load
 
-        job = BringUp(load(protocol, overrides or [], seed), mock=mock)
+        job = BringUp(load(protocol, overrides or [], seed, mock), mock=mock)
+        job.check()
         typer.echo(f"{job.protocol.name}: the protocol of the procedure {job.protocol.procedure.name} is in order")
         return
 
@@ -145,6 +151,7 @@ class _Job:
         data_dir: Path | None,
         wear_dir: Path | None,
         as_json: bool,
+        traffic: bool,
     ) -> None:
         """Open the lab, train, and tell how it went."""
         from pib_lab.commands.tables import make_console
@@ -173,7 +180,9 @@ class _Job:
                 self.folder = folder
                 return [stack.enter_context(Service(folder, commands))]
 
-            done = self._lab.train(out, views=[progress], commands=commands, resume=resume, on_folder=on_folder)
+            done = self._lab.train(
+                out, views=[progress], commands=commands, resume=resume, on_folder=on_folder, traffic=traffic
+            )
         if progress.status.finished is not None:
             console.print(summary(progress.status))
         self._take(done)
@@ -188,8 +197,17 @@ class _Job:
             "pulses": done.pulses,
             "wall_s": round(done.wall_s, 3),
             "safe": done.safe,
+            "confirmed_by": done.confirmed_by,
         }
-        if not done.safe:
+        tell_traffic_failure(done.traffic_failure)
+        if done.confirmed_by:
+            reason = f"{done.error}; " if done.error is not None else ""
+            self.fail(
+                f"{reason}the run did not confirm all outputs off at first; {done.confirmed_by} has then read back all "
+                "of them off",
+                DeviceError.exit_code,
+            )
+        elif not done.safe:
             advice = f"look at the devices, then `pib-lab safe {done.folder}`"
             reason = f"{done.error}; " if done.error is not None else ""
             self.fail(f"{reason}outputs were NOT confirmed off: {advice}", DeviceError.exit_code)
@@ -248,6 +266,12 @@ class _Job:
     def _line(self, text: str) -> None:
         if self._console is not None:
             self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def tell_traffic_failure(why: str) -> None:
+    """A record of the links that ended early is no error of the run, but must not be taken for a whole one."""
+    if why:
+        tell_error(f"what went over the links is not kept to the end: {why}")
 
 
 def show_safe(reports: list[SafeReport]) -> bool:

@@ -57,6 +57,12 @@ def dry_run_tables(dry: DryRun) -> RenderableType:
     fast, slow = duration(dry.writes_at_10us_s), duration(dry.writes_at_1ms_s)
     costs.add_row("", f"with one pulse a write: at most {fast} at 10 us a pulse, {slow} at 1 ms")
     costs.add_row("limits", ", ".join(f"{key} {value}" for key, value in dry.limits.items()) or "the devices' own")
+    if dry.digital_weights:
+        parameters = sum(unit.parameters for unit in dry.units)
+        costs.add_row("digital", f"{dry.digital_weights:,} of {parameters:,} parameters are weights in memory")
+    for unit in dry.units:
+        if unit.how:
+            costs.add_row("how", f"{unit.name}: {unit.how}")
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in dry.warnings]
     return Group(units, "", costs, *warnings)
 
