@@ -50,9 +50,9 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.created setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,optics,gui]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-check: $(VENV)/.created setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test,check]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,check,optics,gui]'
 	touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -19,7 +19,12 @@ from benchmarks.board import board, board_faults
 from benchmarks.fault_recovery import fault_recovery
 from benchmarks.fuzz import fuzz
 from benchmarks.kills import kills
+from benchmarks.light_accuracy import light_accuracy
+from benchmarks.light_drift import light_drift
+from benchmarks.light_masks import light_masks
 from benchmarks.light_path import light_path
+from benchmarks.light_rate import light_rate
+from benchmarks.light_rules import light_rules
 from benchmarks.link_faults import link_faults
 from benchmarks.pipeline import pipeline
 from benchmarks.smu_matrix import smu_matrix
@@ -47,7 +52,12 @@ def benches(tune: bool, n: int | None) -> dict[str, Bench]:
         "fuzz": partial(fuzz, n=n or 4_000),
         "pipeline": pipeline,
         "smu-matrix": smu_matrix,
+        "light-masks": light_masks,
+        "light-accuracy": light_accuracy,
+        "light-rules": partial(light_rules, tune=tune),
         "light-path": light_path,
+        "light-drift": light_drift,
+        "light-rate": light_rate,
     }
 
 

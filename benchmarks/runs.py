@@ -33,10 +33,10 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a method on a protocol with overrides and a seed."""
+    """One run: a method on a protocol, by name or as it is, with overrides and a seed."""
 
     method: str
-    protocol: str
+    protocol: str | Experiment
     seed: int
     overrides: tuple[str, ...] = ()
 

@@ -32,7 +32,8 @@ vertical-align:top}.pass{color:#00694b}.fail{color:#b02a00;font-weight:bold}.not
 <td>{{ shown(check.numbers) }}</td><td>{{ shown(check.limits) }}</td><td>{{ check.detail }}</td></tr>
 {% endfor %}</table>
 {% for plot in r.plots %}<p><img src="{{ plot }}" alt="{{ plot }}"></p>{% endfor %}
-<p>{{ r.rows }} x {{ r.columns }} {% if r.subject == "chip" %}cells, {{ r.pulses }} pulses{% else %}pixels{% endif %}; {{ r.started }} to {{ r.ended }}, {{ r.who }},
+<p>{{ r.rows }} x {{ r.columns }} {% if r.subject == "chip" %}cells, {{ r.pulses }} pulses{% else %}pixels{% endif
+%}; {{ r.started }} to {{ r.ended }}, {{ r.who }},
 pib-lab {{ r.versions["pib-lab"] }}.</p></html>
 """
 

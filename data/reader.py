@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,9 +86,11 @@ class Reader:
         """
         return (event for _, event in self.timed_events())
 
-    def timed_events(self) -> Iterator[tuple[float, Event]]:
-        """As `events`, each with the time (Unix, seconds) at which it was recorded."""
+    def timed_events(self, leave_out: Collection[Kind] = ()) -> Iterator[tuple[float, Event]]:
+        """As `events`, each with the time (Unix, seconds) at which it was recorded. leave_out: kinds not to read."""
         for index, (kind, unit, row, unix_s) in enumerate(self._order().tolist()):
+            if kind in leave_out:
+                continue
             with reading(self.path):
                 event = self._event(index, Kind(kind), unit, row)
             yield unix_s, event

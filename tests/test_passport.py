@@ -247,7 +247,7 @@ def test_safe_takes_the_protocol_and_the_folder_of_a_procedure(tmp_path: Path) -
 
 
 def test_what_was_not_tested_is_listed_everywhere(tmp_path: Path) -> None:
-    """A first daily check has nothing to compare with: incomplete, and passport, terminal, report and JSON say of what."""
+    """A first daily check has nothing to compare with: incomplete; passport, terminal, report and JSON say what of."""
     size = ["--set", "array.rows=4", "--set", "array.columns=4"]
     where = ("--out", tmp_path, "--passport-dir", tmp_path / "p")
     done = call("run", "daily-check", "--mock", *size, *where, "--json")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pib_lab.client import Client
     from pib_lab.endpoint import Endpoint
     from pib_lab.lab import Lab
+    from pib_lab.unit import SafeReport
 
 
 @reporting
@@ -101,6 +103,7 @@ def _watch_training(client: Client, console: Console) -> None:
 def safe(
     run: Annotated[str, typer.Argument(metavar="RUN|PROTOCOL", help="A run's folder, or the protocol of its devices.")],
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds given to a live run to switch off.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Switch all outputs off: ask the run; if it does not do so in time, end it and command its devices."""
     from pib_lab.endpoint import read_endpoint
@@ -111,12 +114,18 @@ def safe(
     except LinkError:
         endpoint = None
     if endpoint is not None and endpoint.alive:
-        if _run_made_safe(folder, timeout_s):
+        asked: dict[str, SafeReport] = {}
+        if _run_made_safe(folder, timeout_s, asked):
+            if as_json:
+                _print_reports(list(asked.values()))
             return
         _end(endpoint, timeout_s)
     if (folder / GUARDIAN_RECORD).is_file():
         typer.echo(f"the guardian has acted before: see {folder / GUARDIAN_RECORD}")
-    if not _command_off(_lab_of(folder, run)):
+    reports = _command_off(_lab_of(folder, run))
+    if as_json:
+        _print_reports(reports)
+    if not all(report.safe for report in reports):
         raise DeviceError("outputs were NOT confirmed off: look at the devices and switch them off by hand")
 
 
@@ -143,13 +152,14 @@ def _print_status(status: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"{status['run'] or 'run'}: {status['state']}, {steps}{left}{accuracy}")
 
 
-def _run_made_safe(folder: Path, timeout_s: float) -> bool:
-    """Ask the live run; True once it has confirmed every one of its units off."""
+def _run_made_safe(folder: Path, timeout_s: float, reports: dict[str, SafeReport]) -> bool:
+    """Ask the live run; True once it has confirmed every one of its units off. `reports`: what it said, by unit."""
     from pib_lab.client import Client
     from pib_lab.commands.tables import make_console
     from pib_lab.events import Event, MadeSafe, RunStarted
     from pib_lab.procedure_events import ProcedureEvent, ProcedureStarted
     from pib_lab.progress import safe_line
+    from pib_lab.unit import SafeReport
 
     console = make_console()
     units: set[str] | None = None
@@ -169,6 +179,8 @@ def _run_made_safe(folder: Path, timeout_s: float) -> bool:
                     units = {event.device}
                 elif isinstance(event, MadeSafe):
                     console.print(safe_line(event.unit, event.not_confirmed))
+                    made = SafeReport(event.unit, event.confirmed, event.not_confirmed, event.detail)
+                    reports[event.unit] = made
                     if not event.not_confirmed:
                         confirmed.add(event.unit)
                 if units is not None and confirmed >= units:
@@ -205,10 +217,21 @@ def _lab_of(folder: Path, run: str) -> Lab | BringUp:
         raise RunFileError(f"{error}; name the protocol of its devices: `pib-lab safe PROTOCOL`") from error
 
 
-def _command_off(opened: Lab | BringUp) -> bool:
+def _command_off(opened: Lab | BringUp) -> list[SafeReport]:
     """Connect to every device and switch it off; a row per device, or per unit of a device that is a mock."""
     from pib_lab.commands.tables import make_console, safe_table
 
     reports = opened.make_safe()
     make_console().print(safe_table(reports))
-    return all(report.safe for report in reports)
+    return list(reports)
+
+
+def _print_reports(reports: Sequence[SafeReport]) -> None:
+    typer.echo(
+        json.dumps(
+            {
+                "safe": all(report.safe for report in reports),
+                "reports": [dataclasses.asdict(report) for report in reports],
+            }
+        )
+    )

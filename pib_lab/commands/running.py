@@ -115,9 +115,10 @@ def check(
         typer.echo(f"{job.protocol.name}: the protocol of the procedure {job.protocol.procedure.name} is in order")
         return
 
-    dry = lab.open(protocol, seed=seed, overrides=overrides or [], mock=mock, data_dir=data_dir).check()
+    opened = lab.open(protocol, seed=seed, overrides=overrides or [], mock=mock, data_dir=data_dir)
+    dry = opened.check()
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(dry)))
+        typer.echo(json.dumps(dataclasses.asdict(dry) | {"mock": opened.mock}))
         return
     make_console().print(dry_run_tables(dry))
 
