@@ -107,7 +107,7 @@ def light_rate(seeds: Sequence[int], processes: int, steps: int = STEPS) -> str:
     return "\n".join([*lines, ""])
 
 
-def rates(seed: int, override: dict[str, float], steps: int) -> tuple[int, float, float, float]:
+def rates(seed: int, override: dict[str, float], steps: int, batch: int = BATCH) -> tuple[int, float, float, float]:
     """Frames, and frames a second: that the settling allows, of measurements alone, of a training with all it does."""
     clock = WorkedClock()
     bench = OpticalBench(load_optics_profile("bench-a", override), [seed], clock)
@@ -134,9 +134,9 @@ def rates(seed: int, override: dict[str, float], steps: int) -> tuple[int, float
     unit._measure = timed  # type: ignore[method-assign, assignment]
     began_s = clock.now_s()
     for step in range(1, steps + 1):
-        rows = slice((step - 1) * BATCH, step * BATCH)
+        rows = slice((step - 1) * batch, step * batch)
         learner.forward(data.train.x[rows], learn=True)
-        learner.learn(LearnBatch(step, data.train.y[rows], data.classes, np.eye(BATCH, dtype=np.float32), 0.01))
+        learner.learn(LearnBatch(step, data.train.y[rows], data.classes, np.eye(batch, dtype=np.float32), 0.01))
     elapsed_s = clock.now_s() - began_s
     settle_s, exposure_s = unit.spec.settle_s, float(PARTS["exposure_s"])
     allowed_hz = 1.0 / max(settle_s + exposure_s, bench.profile.frame_s)

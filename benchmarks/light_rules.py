@@ -52,7 +52,7 @@ def light_rules(seeds: Sequence[int], processes: int, *, tune: bool, schedule: S
                 found = [made[-1][1] for made in pool.imap(partial(curve, looks=1), jobs)]
                 scores = np.array(found).reshape(len(RATES), -1).mean(axis=1)
                 best = int(scores.argmax())
-                print(f"  {method}: {dict(zip(RATES, scores.round(4), strict=True))}", flush=True)
+                print(f"  {method}: {dict(zip(RATES, scores.round(4).tolist(), strict=True))}", flush=True)
                 chosen = (f"rule.learning_rate={RATES[best]}",)
                 tuning.keep("light-rules", method, (chosen, float(scores[best])), len(RATES) - 1, TUNED_ON)
         curves: dict[str, list[Curve]] = {}

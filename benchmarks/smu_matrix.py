@@ -56,6 +56,11 @@ class EmulatedSmuMatrix(MemristorSmuMatrix):
 
         super().__init__(options, context, connect)
 
+    def truth(self) -> dict[str, Any]:
+        """What the bench's cells really hold; see `Bench.state`."""
+        assert self._bench.bench is not None
+        return self._bench.bench.state()
+
     def close(self) -> None:
         """End the bench, after all units are closed."""
         super().close()

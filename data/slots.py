@@ -60,8 +60,9 @@ def write_slot(file: Any, step: int, events: int, state: StateItems, flush: Call
     if names != set(state):
         changed = ", ".join(sorted(names ^ set(state))[:3])
         raise RunFileError(f"the checkpoint of step {step} does not have the parts of the first one ({changed} differ)")
+    stored = group.get("state")
     for name, value in state.items():
-        _write_item(group["state"][name], name, value)
+        _write_item(stored[name], name, value)
     flush()
     group["seal"][0] = (1, step, events, _checksum(step, events, state))
     flush()

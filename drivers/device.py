@@ -47,7 +47,8 @@ class FairLock:
                 self._depth -= 1
                 if self._depth == 0:
                     self._owner = None
-                    self._changed.notify_all()
+                    if self._queue:
+                        self._changed.notify_all()
 
     def _acquire(self, who: str, wait_s: float | None) -> None:
         me = threading.get_ident()
@@ -55,6 +56,9 @@ class FairLock:
         with self._changed:
             if self._owner == me:
                 self._depth += 1
+                return
+            if self._owner is None and not self._queue:  # as nearly always: no ticket is needed
+                self._owner, self._holder, self._depth = me, who, 1
                 return
             self._queue.append(ticket)
             try:

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from pib_lab.quantities import Array, Codes, Counts, Mask
-from pib_lab.unit import CancelToken, PhysicalUnit, State
+from pib_lab.unit import CancelToken, Measurement, PhysicalUnit, State
 
 
 @runtime_checkable
@@ -34,6 +34,20 @@ class CoherentPhases(Protocol):
 
     def phase_period(self) -> float:
         """Period of the sinusoid in the parameters' unit (2 pi for phases in rad); no I/O."""
+
+
+@runtime_checkable
+class ShiftsSamples(Protocol):
+    """Its parameters can be shifted for each sample of a batch by itself, at the cost of a plain measurement.
+
+    Together with `CoherentPhases`: shifts may lead beyond the limits of the parameters, as phases go round.
+    """
+
+    def measure_shifted(self, drive: Array, shift: Array, *, cancel: CancelToken) -> Measurement:
+        """As `measure`, with the parameters + shift[i] for sample i; the parameters themselves stay as they are.
+
+        shift: (batch, *parameters.shape), in the parameters' unit. Raises what `measure` raises, ConfigurationError for
+        shifts of another shape, LimitError for one that is not a finite number."""
 
 
 @runtime_checkable
@@ -193,6 +207,17 @@ class Ranges(Protocol):
 
 
 @runtime_checkable
+class ReportsHealth(Protocol):
+    """Can tell how much of it is still as it was, by a signal that never changes."""
+
+    def health(self, *, cancel: CancelToken, renew: bool = False) -> tuple[float, int]:
+        """Correlation of the reference's response now with the one kept, 1 for no change, and the passes it took.
+
+        The first call, and one with `renew`, keeps the response. Raises as `measure` does.
+        """
+
+
+@runtime_checkable
 class Resets(Protocol):
     """A unit with memory can be brought to a known state."""
 
@@ -235,6 +260,9 @@ class HoldsWeights(Protocol):
 
 def wear(unit: PhysicalUnit) -> tuple[int, int]:
     """(pulses, verify passes) of all parameters so far; zeros for a unit that does not count."""
-    if not isinstance(unit, CountsWear):
-        return 0, 0
-    return int(unit.pulses().sum(dtype=np.int64)), unit.verify_passes()
+    return counted(unit if isinstance(unit, CountsWear) else None)
+
+
+def counted(counter: CountsWear | None) -> tuple[int, int]:
+    """As `wear`, for who has asked once whether the unit counts: asking takes longer than counting."""
+    return (0, 0) if counter is None else (int(counter.pulses().sum(dtype=np.int64)), counter.verify_passes())

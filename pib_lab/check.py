@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pib_lab.capabilities import Compensates, Costs, Digital, InjectsFaults, TellsHow, UnitCosts
+from pib_lab.capabilities import Compensates, Costs, Digital, InjectsFaults, ReportsHealth, TellsHow, UnitCosts
 from pib_lab.experiment import Experiment
 from pib_lab.experiment import Unit as WantedUnit
 from pib_lab.faults import can_scan, scan_effort
 from pib_lab.lessons import learner_config
 from pib_lab.records import Passes
-from pib_lab.rules import samples_of, settings_of
+from pib_lab.rules import samples_of, settings_of, writes_of
 from pib_lab.unit import PhysicalUnit
 
 PULSE_FAST_S = 10e-6  # a pulse engine on a board
@@ -143,11 +143,11 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
         scans += len(_strikes(experiment, unit, steps)) if plan.after_faults else 0
     sets, scan_writes = scan_effort(verifies=costs.verify_passes_max > 0)
     scan_writes += plan.compensate and isinstance(unit, Compensates)
-    programmings = 1 + updates * (1 + shifts) + scans * scan_writes
+    programmings = 1 + updates * (1 + writes_of(config, unit)) + scans * scan_writes
     measured = Passes(
         training=steps * batch + updates * shifts * samples,
         evaluation=evaluated,
-        calibration=batch * (1 + recalibrations),
+        calibration=batch * (1 + recalibrations) + _references(experiment, unit, steps),
         scan=scans * sets * plan.reads * costs.read_passes,
     )
     verify = programmings * costs.verify_passes_max
@@ -160,6 +160,12 @@ def _forecast(experiment: Experiment, unit: PhysicalUnit, wanted: WantedUnit, st
         measured.total * costs.sample_s,
         pulses * costs.pulse_s + verify * costs.verify_s,
     )
+
+
+def _references(experiment: Experiment, unit: PhysicalUnit, steps: int) -> int:
+    """Passes that ask `unit` for drift; those of zeroing it anew cannot be foreseen."""
+    every = experiment.health.every
+    return -(-steps // every) if every and isinstance(unit, ReportsHealth) else 0
 
 
 def _warnings(

@@ -100,6 +100,7 @@ class Rule(Model):
     basis: Literal["pixel", "block", "hadamard"] = "pixel"  # of shift
     modes: Annotated[int, Field(ge=1)] = 16  # of shift: patterns of the basis that are measured a step
     samples: Steps = 0  # of shift: random samples of the batch that are measured at each shift; 0: all
+    scatter: bool | None = None  # of shift: patterns of its own for each sample; default: where the unit offers it
 
 
 class Unit(Model):
@@ -188,6 +189,14 @@ class Scan(Model):
     reads: Annotated[int, Field(ge=1)] = 4
 
 
+class Health(Model):
+    """How often units that can tell are asked whether they have drifted, and what is done once they have."""
+
+    every: Steps = 0
+    min_correlation: Fraction = 0.5  # of optical units: of the intensities of a reference pattern
+    action: Literal["rezero", "pause"] = "rezero"
+
+
 class Experiment(Model):
     """A whole protocol."""
 
@@ -203,6 +212,7 @@ class Experiment(Model):
     limits: Limits = Limits()
     faults: tuple[Fault, ...] = ()
     scan: Scan = Scan()
+    health: Health = Health()
 
     @model_validator(mode="after")
     def _chains(self) -> Experiment:
@@ -320,6 +330,7 @@ def _known_keys(path: list[int | str]) -> list[str]:
         "limits": Limits,
         "faults": Fault,
         "scan": Scan,
+        "health": Health,
     }
     names = [part for part in path if isinstance(part, str)]
     model = tables.get(names[-1], Experiment) if names else Experiment

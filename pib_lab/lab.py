@@ -268,6 +268,7 @@ class Lab:
             limits=experiment.limits,
             faults=experiment.faults,
             scan=experiment.scan,
+            health=experiment.health,
             commands=commands,
             teacher=teacher,
         )

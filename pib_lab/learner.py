@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pib_lab.capabilities import wear
+from pib_lab.capabilities import CountsWear, Ranges, ShiftsSamples, counted
 from pib_lab.conditioning import Conditioner
 from pib_lab.errors import ConfigurationError
 from pib_lab.lessons import Change, LearnBatch, LearnerConfig, LearnRecord, Trace, check_labels, check_response
@@ -14,6 +14,7 @@ from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.parameters import Parameters
 from pib_lab.quantities import Array
 from pib_lab.ranging import find_range, follow_range
+from pib_lab.records import NAN
 from pib_lab.rules import Found, Own, make_rule, pull_back
 from pib_lab.unit import CancelToken, Measurement, PhysicalUnit
 
@@ -27,6 +28,8 @@ class LocalLearner:
 
     def __init__(self, unit: PhysicalUnit, objective: Objective, config: LearnerConfig, seed: int):
         self.unit = unit
+        self._counts = unit if isinstance(unit, CountsWear) else None
+        self._ranges = unit if isinstance(unit, Ranges) else None
         self.objective = objective
         self.config = config
         self.cancel = CancelToken()
@@ -57,7 +60,11 @@ class LocalLearner:
 
     def wear(self) -> tuple[int, int]:
         """(pulses, verify passes) so far; zeros for a unit that does not count."""
-        return wear(self.unit)
+        return counted(self._counts)
+
+    def full_scale(self) -> float:
+        """Of the unit's front end; NaN where it is fixed."""
+        return NAN if self._ranges is None else self._ranges.full_scale()
 
     # The forward pass
 
@@ -73,9 +80,10 @@ class LocalLearner:
         values, measurement = self._measure(drive)
         conditioned = self.conditioner.forward(values, learn)
         if learn:
-            saturated, version = float(measurement.saturated.mean()), self.parameters.version
+            saturated, version = measurement.clipped, self.parameters.version
             self.trace = Trace(drive, values, conditioned, saturated, measurement.passes, version)
-            follow_range(self.unit, measurement)
+            if self._ranges is not None:
+                follow_range(self._ranges, measurement)
         return conditioned
 
     def calibrate(self, signal: Array) -> tuple[Array, int]:
@@ -87,11 +95,15 @@ class LocalLearner:
         self.conditioner.forget()
         return self.conditioner.forward(values, learn=True), passes
 
-    def _measure(self, drive: Array) -> tuple[Array, Measurement]:
+    def _measure(self, drive: Array, shift: Array | None = None) -> tuple[Array, Measurement]:
         """Values (batch, n_out) of drives in the unit's own units. Raises ResponseError as `forward` does."""
-        measurement = self.unit.measure(drive, cancel=self.cancel)
+        if shift is None:
+            measurement = self.unit.measure(drive, cancel=self.cancel)
+        else:
+            assert isinstance(self.unit, ShiftsSamples)
+            measurement = self.unit.measure_shifted(drive, shift, cancel=self.cancel)
         values = measurement.values.reshape(len(drive), -1)
-        self._refuse_bad(drive, values, float(measurement.saturated.mean()))
+        self._refuse_bad(drive, values, measurement.clipped)
         return values, measurement
 
     def _refuse_bad(self, drive: Array, values: Array, saturated: float) -> None:

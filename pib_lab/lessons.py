@@ -95,6 +95,7 @@ class LearnerConfig:
     basis: Literal["pixel", "block", "hadamard"] = "pixel"
     modes: int = 16
     samples: int = 0
+    scatter: bool | None = None
     train: bool = True
     max_saturated: float = 0.25
 
@@ -122,6 +123,7 @@ def learner_config(experiment: Experiment, wanted: Unit) -> LearnerConfig:
         basis=rule.basis,
         modes=rule.modes,
         samples=rule.samples,
+        scatter=rule.scatter,
         init_scale=wanted.init_scale,
         learning_rate_scale=rate_scale,
         train=wanted.train,

@@ -8,10 +8,10 @@ parameter modulates (a zero order) is part of R, but spoils the second form, as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pib_lab.blocks import blocks_of
 from pib_lab.errors import ConfigurationError
@@ -20,20 +20,12 @@ from pib_lab.quantities import Array, Counts
 Basis = Literal["pixel", "block", "hadamard"]
 
 
-@dataclass(frozen=True)
-class Mode:
-    """pattern: shape of the mask; shift: of each side, in periods; slope: dz/dt in 1/rad is slope * (z+ - z-)."""
-
-    pattern: Array
-    shift: float
-    slope: float
-
-
 class Modes:
     """An orthogonal set of patterns over a mask.
 
     "pixel": single ones; "block": ones on blocks of `block` x `block`; "hadamard": the Walsh-Hadamard patterns but for
-    the constant one, to which intensities are blind. Raises ConfigurationError for a mask that has none of these.
+    the constant one, to which intensities are blind. size: how many; shift: of each side, in periods; slope: dz/dt in
+    1/rad is slope * (z+ - z-). Raises ConfigurationError for a mask that has none of these.
     """
 
     def __init__(self, shape: tuple[int, ...], basis: Basis, block: int):
@@ -46,15 +38,18 @@ class Modes:
                 'choose basis "block" or "pixel"'
             )
         self.size = pixels - 1 if basis == "hadamard" else int(self._blocks.max()) + 1
+        self.shift, self.slope = (1 / 8, 1.0) if basis == "hadamard" else (1 / 4, 0.5)
 
-    def mode(self, number: int) -> Mode:
-        """Pattern `number`, from 0 to size - 1."""
+    def patterns(self, numbers: npt.ArrayLike) -> Array:
+        """Patterns (n, *shape of the mask) of numbers (n,), each from 0 to size - 1."""
+        wanted = np.asarray(numbers)[:, None]
         if self._basis != "hadamard":
-            return Mode((self._blocks == number).astype(np.float32), 1 / 4, 0.5)
-        parity = np.arange(self._blocks.size) & (number + 1)
+            ones = self._blocks.ravel() == wanted
+            return np.asarray(ones, np.float32).reshape(-1, *self._shape)
+        parity = np.arange(self._blocks.size) & (wanted + 1)
         for bits in (16, 8, 4, 2, 1):
             parity ^= parity >> bits
-        return Mode((1.0 - 2.0 * (parity & 1)).astype(np.float32).reshape(self._shape), 1 / 8, 1.0)
+        return np.asarray(1.0 - 2.0 * (parity & 1), np.float32).reshape(-1, *self._shape)
 
 
 class Sweep:

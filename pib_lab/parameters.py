@@ -24,6 +24,8 @@ class Parameters:
         spec = unit.spec.parameters
         self._low, self._span = np.float32(spec.low), np.float32(spec.span)
         self.faults: Codes = np.full(spec.shape, FaultKind.HEALTHY, np.int8)
+        self.cells = 0 if isinstance(unit, Digital) else self.faults.size
+        """How many of the parameters are physical: all, or none of a digital unit."""
         self.version = 0
         middle = np.full(spec.shape, 0.5, np.float32)
         self.accumulator = Accumulator(middle, config.deadband * (spec.resolution / spec.span), spec.periodic)
@@ -33,11 +35,6 @@ class Parameters:
     def usable(self) -> Mask:
         """Parameters not known to be faulty: only these are pulsed."""
         return np.asarray(self.faults == FaultKind.HEALTHY)
-
-    @property
-    def cells(self) -> int:
-        """How many of the parameters are physical: all, or none of a digital unit."""
-        return 0 if isinstance(self._unit, Digital) else self.faults.size
 
     def physical(self, normalised: Array) -> Array:
         """From 0..1 to the unit's own units."""

@@ -14,12 +14,10 @@ _RANGE_DOWN = 0.25  # peak as a fraction of full scale below which it is lowered
 _TRIES = 20
 
 
-def follow_range(unit: PhysicalUnit, measurement: Measurement) -> None:
-    """Set the full scale for the next batch from this one; nothing for a unit without `Ranges`."""
-    if not isinstance(unit, Ranges):
-        return
+def follow_range(unit: Ranges, measurement: Measurement) -> None:
+    """Set the full scale for the next batch from this one."""
     full_scale = unit.full_scale()
-    if float(measurement.saturated.mean()) > _RANGE_UP:
+    if measurement.clipped > _RANGE_UP:
         unit.set_full_scale(full_scale * 1.01)  # the next range up
         return
     peak = float(np.abs(measurement.values).max(initial=0.0))
@@ -42,6 +40,6 @@ def find_range(unit: PhysicalUnit, drive: Array, cancel: CancelToken) -> tuple[M
         before = unit.full_scale()
         follow_range(unit, measurement)
         after = unit.full_scale()
-        if after == before or (after < before and float(measurement.saturated.mean()) > 0):
+        if after == before or (after < before and measurement.clipped > 0.0):
             break
     return measurement, passes

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pib_lab.capabilities import CoherentPhases, PullsBack
+from pib_lab.capabilities import CoherentPhases, PullsBack, ShiftsSamples
 from pib_lab.conditioning import Conditioner
 from pib_lab.errors import ConfigurationError
 from pib_lab.lessons import LearnerConfig, RuleName, Trace
@@ -20,7 +20,7 @@ from pib_lab.modes import Modes, Sweep
 from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.parameters import Parameters
 from pib_lab.perturbation import perturb
-from pib_lab.quantities import Array
+from pib_lab.quantities import Array, Counts
 from pib_lab.unit import Measurement, PhysicalUnit
 
 
@@ -33,9 +33,16 @@ class Found:
     passes: int = 0
 
 
+class Measure(Protocol):
+    """From drive (batch, n_in) to values (batch, n_out); refuses bad responses."""
+
+    def __call__(self, drive: Array, shift: Array | None = None) -> tuple[Array, Measurement]:
+        """`shift`: of the parameters, for each sample by itself, where the unit offers it."""
+
+
 @dataclass(frozen=True)
 class Own:
-    """All that a rule may work with, of one unit. `measure`: drive to values (batch, n_out); refuses bad responses."""
+    """All that a rule may work with, of one unit."""
 
     unit: PhysicalUnit
     objective: Objective
@@ -43,7 +50,7 @@ class Own:
     parameters: Parameters
     rng: np.random.Generator
     config: LearnerConfig
-    measure: Callable[[Array], tuple[Array, Measurement]]
+    measure: Measure
 
 
 class Rule(Protocol):
@@ -143,7 +150,9 @@ class Shift:
     gradient = (size of the basis / modes) sum_m m (dL/dt_m) / |m|^2 with dL/dt_m = sum over samples of dL/dz dz/dt_m:
     over a whole sweep the gradient itself (of blocks: its mean over each). Two passes a sample and mode; with
     `config.samples`, of so many random samples of the batch only, which stand for all.
-    Raises ConfigurationError where the parameters are not periodic, or not set finely enough for the shifts.
+    Scattered, each sample is shifted along patterns of its own, from a random one on: dL/dt_m of one pattern is then of
+    few samples, but all samples together see all patterns, and the expectation is the same gradient.
+    Raises ConfigurationError where the phases cannot be shifted, or are not set finely enough for the shifts.
     """
 
     name: RuleName = "shift"
@@ -151,19 +160,27 @@ class Shift:
     def __init__(self, own: Own):
         spec = own.unit.spec.parameters
         assert isinstance(own.unit, CoherentPhases)
-        self._own, self._period = own, own.unit.phase_period() / spec.span
+        self._own, self._period = own, own.unit.phase_period()
         self._modes = Modes(spec.shape, own.config.basis, own.config.block)
         self._sweep = Sweep(self._modes.size)
         self.settings = settings_of(own.config, own.unit)
-        steps = own.unit.phase_period() * self._modes.mode(0).shift / spec.resolution if spec.resolution else 0.0
-        if not spec.periodic or abs(steps - round(steps)) > 1e-3:
+        self._offered = isinstance(own.unit, ShiftsSamples)
+        self._scatter = self._offered if own.config.scatter is None else own.config.scatter
+        if self._scatter and not self._offered:
+            raise ConfigurationError(
+                f"unit {own.unit.spec.name}: rule.scatter needs a unit that shifts each sample by itself; "
+                "leave scatter out"
+            )
+        steps = self._period * self._modes.shift / spec.resolution if spec.resolution else 0.0
+        if not (spec.periodic or self._offered) or abs(steps - round(steps)) > 1e-3:
             raise ConfigurationError(
                 f"unit {own.unit.spec.name}: rule shift needs periodic phases that can be shifted by "
-                f"{self._modes.mode(0).shift:g} of their period exactly; choose rule spsa"
+                f"{self._modes.shift:g} of their period exactly; choose rule spsa"
             )
 
     def find(self, trace: Trace, context: Context) -> Found:
-        """The unit is left at the last shift, which its parameters know; programming what is due brings it back."""
+        """A unit that has to be programmed is left at the last shift, which its parameters know; programming what is
+        due brings it back."""
         own, modes = self._own, self._modes
         loss, d_signal = evaluate(own.objective, trace.signal, context)
         d_value = own.conditioner.backward(trace.values, d_signal)
@@ -171,19 +188,43 @@ class Shift:
         if wanted < len(d_value):
             chosen = own.rng.choice(len(d_value), wanted, replace=False)
             drive, d_value = drive[chosen], d_value[chosen] * np.float32(len(d_value) / wanted)
-        centre, count, passes = own.parameters.accumulator.held, self.settings // 2, 0
-        gradient = np.zeros_like(centre)
-        for number in self._sweep.take(count, own.rng):
-            mode, sides = modes.mode(number), []
-            for sign in (1.0, -1.0):
-                shifted = centre + np.float32(sign * mode.shift * self._period) * mode.pattern
-                own.parameters.accumulator.held = own.parameters.program(shifted - np.floor(shifted))
-                values, measurement = own.measure(drive)
-                sides.append(values)
-                passes += measurement.passes
-            slope = mode.slope * float(np.sum(d_value * (sides[0] - sides[1]), dtype=np.float64))
-            gradient += mode.pattern * np.float32(slope * modes.size / (count * np.sum(np.square(mode.pattern))))
-        return Found(loss, gradient, passes)
+        centre, passes = own.parameters.accumulator.held, 0
+        gradient, numbers = np.zeros(centre.shape, np.float64), self._numbers(len(drive))
+        for row in numbers:
+            patterns = modes.patterns(row)
+            difference, spent = self._measure(drive, centre, patterns)
+            passes += spent
+            slopes = np.sum(d_value * difference, axis=1, dtype=np.float64).reshape(len(row), -1).sum(axis=1)
+            flat = patterns.reshape(len(row), -1)
+            gradient += (slopes / np.square(flat).sum(axis=1) @ flat).reshape(centre.shape)
+        gradient *= modes.slope * modes.size / len(numbers)
+        return Found(loss, gradient.astype(np.float32), passes)
+
+    def _numbers(self, batch: int) -> Counts:
+        """The patterns of this step: (modes, 1) for all samples together, or (modes, batch) of each its own."""
+        count = self.settings // 2
+        if not self._scatter:
+            return np.array(self._sweep.take(count, self._own.rng), np.int32)[:, None]
+        first = self._own.rng.integers(self._modes.size, size=batch, dtype=np.int32)
+        return (first + np.arange(count, dtype=np.int32)[:, None]) % np.int32(self._modes.size)
+
+    def _measure(self, drive: Array, centre: Array, patterns: Array) -> tuple[Array, int]:
+        """Values (batch, n_out) shifted up less those shifted down, and the passes that it took."""
+        own, step = self._own, self._modes.shift * self._period
+        if self._offered:
+            shift = np.float32(step) * np.broadcast_to(patterns, (len(drive), *centre.shape))
+            # a sample's two sides follow each other at once, so what drifts meanwhile is the same in both
+            sides = np.stack((shift, -shift), axis=1).reshape(-1, *centre.shape)
+            values, measurement = own.measure(drive.repeat(2, axis=0), sides)
+            return values[0::2] - values[1::2], measurement.passes
+        passes, both = 0, []
+        for way in (step, -step):
+            shifted = centre + np.float32(way / own.unit.spec.parameters.span) * patterns[0]
+            own.parameters.accumulator.held = own.parameters.program(shifted - np.floor(shifted))
+            values, measurement = own.measure(drive)
+            both.append(values)
+            passes += measurement.passes
+        return both[0] - both[1], passes
 
     def snapshot(self) -> dict[str, np.ndarray | int]:
         """Where the sweep stands."""
@@ -219,6 +260,12 @@ def settings_of(config: LearnerConfig, unit: PhysicalUnit) -> int:
     if name == "shift":
         return 2 * min(config.modes, Modes(unit.spec.parameters.shape, config.basis, config.block).size)
     return 2 * config.pairs if name == "spsa" else 0
+
+
+def writes_of(config: LearnerConfig, unit: PhysicalUnit) -> int:
+    """Programmings of the unit that the rule needs in a step to measure at its settings."""
+    shifts_itself = isinstance(unit, ShiftsSamples) and rule_name(config, unit) == "shift"
+    return 0 if shifts_itself else settings_of(config, unit)
 
 
 def samples_of(config: LearnerConfig, unit: PhysicalUnit, batch: int) -> int:

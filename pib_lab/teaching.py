@@ -10,7 +10,6 @@ from typing import Protocol
 import torch
 
 from pib_lab.accounts import Accounts
-from pib_lab.capabilities import Ranges
 from pib_lab.entropy import input_gram
 from pib_lab.evaluation import Samples, information_planes
 from pib_lab.events import StepDone
@@ -65,7 +64,7 @@ def lesson_of(
     """What the learners have last measured, which was the batch of `step`."""
     index = timetable.batch(step)
     traces = tuple(learner.trace for learner in learners if learner.trace is not None)
-    scales = tuple(learner.unit.full_scale() if isinstance(learner.unit, Ranges) else NAN for learner in learners)
+    scales = tuple(learner.full_scale() for learner in learners)
     rate, logged = timetable.learning_rate(step), timetable.logs(step)
     return Lesson(step, train.x[index], train.y[index], classes, rate, logged, traces, scales)
 

@@ -17,7 +17,8 @@ from pib_lab.control import Commands
 from pib_lab.errors import Cancelled, DeviceError, LimitError, PibError
 from pib_lab.evaluation import Examiner, Material
 from pib_lab.events import CheckpointTaken, RunFinished
-from pib_lab.experiment import Fault, Limits, Scan, Schedule
+from pib_lab.experiment import Fault, Health, Limits, Scan, Schedule
+from pib_lab.health import HealthWatch
 from pib_lab.learner import LocalLearner
 from pib_lab.pipeline import Pipeline, require_local
 from pib_lab.preparation import prepare
@@ -43,6 +44,7 @@ class Trainer:
         limits: Limits,
         faults: Sequence[Fault] = (),
         scan: Scan | None = None,
+        health: Health | None = None,
         commands: Commands | None = None,
         teacher: Teacher | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -54,9 +56,10 @@ class Trainer:
         self._timetable = Timetable(schedule, len(material.train.y), seed, learning_rate)
         self.steps_per_epoch, self.total_steps = self._timetable.steps_per_epoch, self._timetable.total_steps
         self._material, self._schedule, self._publish = material, schedule, publish
-        self._upkeep = Upkeep(self.learners, faults, scan or Scan(), self.accounts.budget, seed, publish)
-        self._examiner = Examiner(self.learners, material, schedule.evaluation_batch, self.accounts, publish)
         commands = commands or Commands()
+        watch = HealthWatch(self.learners, health or Health(), publish, lambda: commands.post("pause"))
+        self._upkeep = Upkeep(self.learners, faults, scan or Scan(), self.accounts.budget, seed, publish, watch)
+        self._examiner = Examiner(self.learners, material, schedule.evaluation_batch, self.accounts, publish)
         self._states = RunStates(commands, self.accounts, publish)
         self._teacher: Teacher = teacher or LocalTeacher()
         self._pipeline = Pipeline(self.learners)

@@ -50,6 +50,11 @@ class Measurement:
     started_s: float
     ended_s: float
 
+    @property
+    def clipped(self) -> float:
+        """Fraction of the readings that are saturated; 0 of none."""
+        return int(np.count_nonzero(self.saturated)) / max(1, self.saturated.size)
+
 
 @dataclass(frozen=True, slots=True)
 class SafeReport:

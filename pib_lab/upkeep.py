@@ -13,6 +13,7 @@ from pib_lab.errors import PibError, ResponseError
 from pib_lab.events import BatchRejected, Event, FaultsScanned, FaultsStruck, MadeSafe, Message
 from pib_lab.experiment import Fault, Scan
 from pib_lab.faults import can_scan, score
+from pib_lab.health import HealthWatch
 from pib_lab.learner import LocalLearner
 from pib_lab.quantities import Array
 from pib_lab.records import NAN, Passes
@@ -96,7 +97,7 @@ def scan_unit(
 
 
 class Upkeep:
-    """The strikes, scans and wear of one run. What it spends in passes it returns; evaluations are the caller's."""
+    """Strikes, scans, health and wear of one run. What it spends in passes it returns; evaluations are the caller's."""
 
     def __init__(
         self,
@@ -106,8 +107,10 @@ class Upkeep:
         budget: WearBudget,
         seed: int,
         publish: Publish,
+        health: HealthWatch,
     ):
         self._learners, self._scan, self._budget, self._publish = learners, scan, budget, publish
+        self._health = health
         self._striker = Striker(learners, faults, seed, publish)
 
     def scan_at_start(self) -> Passes:
@@ -119,6 +122,8 @@ class Upkeep:
 
     def spare_step(self, step: int) -> None:
         """Raise LimitError when `step`, with the scans that come with it, could overdraw the wear budget."""
+        if not self._budget.limited:
+            return
         foreseen = self._budget.foresee_step()
         if self._scan.after_faults:
             foreseen += self._foresee_scan(self._striker.targets(step))
@@ -130,26 +135,29 @@ class Upkeep:
         return self._budget.foresee_scan(learners, writes=2 + self._scan.compensate)
 
     def due_between(self, step: int) -> bool:
-        """Whether a scan is due after `step`, or faults strike before the next one."""
-        return bool(self._scan.every and step % self._scan.every == 0) or self._striker.scheduled(step + 1)
+        """Whether a scan is due after `step`, or faults strike or units are asked for drift before the next one."""
+        scans = bool(self._scan.every and step % self._scan.every == 0)
+        return scans or self._striker.scheduled(step + 1) or self._health.due(step + 1)
 
     def strike(self, step: int, validate: Callable[[int], None], signal: Array) -> Passes:
-        """Faults strike before `step`; what they cost, and what mending brings back, is validated around them.
+        """Before `step` units are asked for drift, and faults strike.
+
+        What faults cost, and what mending brings back, is validated around them.
 
         `signal`: a batch of the network's input. In its order every unit is scanned, mended for the signals that it now
         gets, and calibrated: faults shift whole columns, and conditioning by what columns were before would hide what
         the healthy cells have brought back.
         """
+        spent = self._health.before(step, signal)
         struck = self._striker.targets(step)
         if not struck:
             self._striker.strike(step)
-            return Passes()
+            return spent
         validate(step)
         self._striker.strike(step)
         validate(step)
         if not self._scan.after_faults:
-            return Passes()
-        spent = Passes()
+            return spent
         for learner in self._learners:
             if learner in struck:
                 spent += self._scan_one(learner, step, functools.partial(self._mend, learner, signal))

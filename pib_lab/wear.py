@@ -29,6 +29,11 @@ class WearBudget:
         self._largest_step_pulses = 0
         self._writes = 0  # of cells, by every programming of every unit
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a budget at all."""
+        return self._limit is not None
+
     def pulses(self) -> int:
         """Programming pulses so far, all units."""
         return sum(learner.wear()[0] for learner in self._learners)

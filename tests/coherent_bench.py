@@ -49,9 +49,12 @@ class BlackLight:
         return self._mask.copy()
 
     def measure(self, drive: Array, *, cancel: CancelToken) -> Measurement:
+        return self.respond(drive, self._mask.ravel())
+
+    def respond(self, drive: Array, mask: Array) -> Measurement:
         if not self._open:
             raise DeviceError("light: not open; call open() first")
-        field = np.exp(1j * (drive.astype(np.float64) + self._mask.ravel())) @ self.matrix + self.reference
+        field = np.exp(1j * (drive.astype(np.float64) + mask)) @ self.matrix + self.reference
         values = (np.abs(field) ** 2).astype(np.float32)
         return Measurement(values, np.zeros(values.shape, np.bool_), len(drive), 0.0, 0.0)
 
@@ -73,6 +76,20 @@ class Light(BlackLight):
 
     def phase_period(self) -> float:
         return TURN
+
+
+class ScatteredLight(Light):
+    """Shifts each sample by itself; its mask stays within 0 to pi, and is not periodic."""
+
+    def __init__(self, shape: tuple[int, int] = (4, 4), outputs: int = 6, levels: int = 0):
+        super().__init__(shape, outputs, levels=levels)
+        phases = replace(self.spec.parameters, high=np.pi, periodic=False)
+        self.spec = replace(self.spec, parameters=phases)
+        self.shifts: list[Array] = []
+
+    def measure_shifted(self, drive: Array, shift: Array, *, cancel: CancelToken) -> Measurement:
+        self.shifts.append(shift)
+        return self.respond(drive, (self._mask + shift).reshape(len(drive), -1))
 
 
 def light_learner(unit: BlackLight, **config: object) -> LocalLearner:

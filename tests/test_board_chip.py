@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from board_bench import Rig
+from hypothesis import given
+from hypothesis import strategies as st
 
+from drivers.board.tiles import Tiling
 from drivers.chip.board_chip import MemristorBoard
 from drivers.chip.mock_chip import MockMemristorChip
 from drivers.emulators.board import start
@@ -189,3 +192,14 @@ def test_a_protocol_for_the_board_runs_on_the_mock() -> None:
     context = DeviceContext("chip", 1, VirtualClock())
     assert MemristorBoard(options, context).mock_driver == "mock-memristor-chip"
     assert MockMemristorChip(options, context).unit(UnitRequest("unit", 4, 3)).spec.drive.shape == (4,)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 16), st.integers(1, 16))
+def test_requests_cover_a_unit_once(n_in: int, n_out: int, rows: int, pairs: int) -> None:
+    """Tiles that go into one request share their rows and have as many pairs; each cell is in exactly one."""
+    tiling, seen = Tiling(n_in, n_out, rows, pairs), np.zeros((n_in, n_out), np.int32)
+    for at, each, tiles in tiling.alike(3):
+        for tile in tiles:
+            assert (tile.rows, tile.window.pairs) == (at, each)
+            seen[tile.rows, tile.pairs] += 1
+    assert (seen == 1).all()

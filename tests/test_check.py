@@ -118,3 +118,36 @@ def test_a_current_limit_that_nothing_enforces_is_refused(tmp_path: Path) -> Non
     (tmp_path / "echo.toml").write_text(ECHO + '[limits]\ncurrent = "1 mA"\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="only limits no current; leave"):
         pib_lab.open(tmp_path / "echo.toml").check()
+
+
+LIGHT = """
+name = "light"
+[dataset]
+name = "digits"
+limit = 64
+[hardware.rig]
+driver = "mock-optical-rig"
+[[units]]
+name = "light"
+inputs = 64
+outputs = 10
+objective = "cross-entropy"
+[schedule]
+epochs = 1
+batch = 32
+[rule]
+name = "shift"
+basis = "hadamard"
+modes = 2
+"""
+
+
+def test_shifts_of_light_are_foretold(tmp_path: Path) -> None:
+    """Two passes more a sample and pattern, as in the run, and a mask is only programmed with the updates."""
+    path = tmp_path / "light.toml"
+    path.write_text(LIGHT, encoding="utf-8")
+    lab = pib_lab.open(path)
+    foreseen, done = lab.check(), lab.train(tmp_path)
+    assert done.status == "finished"
+    assert foreseen.passes.training == done.passes.training == foreseen.steps * 32 * (1 + 2 * 2)
+    assert foreseen.writes_max == 256 * (1 + foreseen.steps)

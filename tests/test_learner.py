@@ -10,7 +10,7 @@ import pytest
 from learning_bench import Linear, Wrapped, batch_of, crossbar, learner, task, teach
 
 from drivers.template import EchoDevice
-from pib_lab.capabilities import CountsWear, PullsBack
+from pib_lab.capabilities import CountsWear, PullsBack, Ranges
 from pib_lab.checkpoints import restore_learner, snapshot_learner
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
@@ -296,3 +296,19 @@ def test_wear_is_zero_for_a_unit_that_does_not_count() -> None:
     unit = echo()
     assert not isinstance(unit, CountsWear)
     assert learner(unit).wear() == (0, 0)
+
+
+def test_a_fixed_front_end_has_no_full_scale() -> None:
+    """A learner tells the range of a unit that has one, and NaN for a unit that has none."""
+    ranging, fixed = learner(crossbar(16, 8)), learner(Linear(crossbar(16, 8)))
+    assert isinstance(ranging.unit, Ranges)
+    assert ranging.full_scale() == ranging.unit.full_scale()
+    assert np.isnan(fixed.full_scale())
+
+
+def test_clipped_is_the_fraction_of_saturated_readings() -> None:
+    """One of eight readings is an eighth, and a measurement of nothing has none."""
+    saturated = np.zeros((2, 4), np.bool_)
+    saturated[1, 2] = True
+    assert Measurement(np.zeros((2, 4), np.float32), saturated, 2, 0.0, 0.0).clipped == 0.125
+    assert Measurement(np.zeros((0, 4), np.float32), saturated[:0], 0, 0.0, 0.0).clipped == 0.0

@@ -213,6 +213,82 @@ def test_the_mask_adds_to_the_drive(clock: VirtualClock) -> None:
     np.testing.assert_array_equal(both, unit.measure(2.0 * drive, cancel=NO).values)
 
 
+# Shifts and wraps
+
+
+def test_shifted_frames_agree_on_both_paths() -> None:
+    """Frame by frame or in batches, each sample has the mask with its own shift, within a count of each pixel."""
+    rig = MockOpticalRig({"profile": "ideal"}, DeviceContext("rig", 3, VirtualClock()))
+    unit = rig.unit(UnitRequest("layer", 16, 20))
+    unit.open()
+    drive = _drive(6)
+    shift = np.random.default_rng(2).uniform(-7.0, 7.0, (6, 16, 16)).astype(np.float32)
+    in_batches = unit.measure_shifted(drive, shift, cancel=NO).values
+    assert np.abs(in_batches - unit.measure(drive, cancel=NO).values).max() > 10.0
+    rig.rig.camera = FrameByFrame(rig.camera)
+    np.testing.assert_allclose(unit.measure_shifted(drive, shift, cancel=NO).values, in_batches, atol=1.0)
+
+
+@pytest.mark.parametrize("depth_rad", [0.5, 2.0, 3.1416, 6.0])
+def test_no_drive_and_mask_wrap(clock: VirtualClock, depth_rad: float) -> None:
+    """The highest mask under the highest drive shows the top of the panel, or just below, and never starts anew."""
+    rig = MockOpticalRig({"profile": "ideal", "encoder": {"depth_rad": depth_rad}}, DeviceContext("rig", 3, clock))
+    unit = rig.unit(UnitRequest("layer", 256, 20))
+    unit.open()
+    phases = unit.spec.parameters
+    assert not phases.periodic
+    unit.program(np.full((16, 16), phases.high, np.float32))
+    shown: list[int] = []
+    steady = rig.bench.panel.steady
+    rig.bench.panel.steady = lambda gray: (shown.append(int(gray.min())), steady(gray))[1]  # type: ignore[method-assign]
+    unit.measure(np.full((1, 256), unit.spec.drive.high, np.float32), cancel=NO)
+    assert shown == [255]
+
+
+def test_a_limit_of_the_drive_leaves_the_mask_more_room(clock: VirtualClock) -> None:
+    """What counts is the phase that a drive can reach; a mask beyond is refused."""
+    rig = MockOpticalRig({}, DeviceContext("rig", 3, clock))
+    plain, limited = (rig.unit(UnitRequest("layer", 16, 20, options)) for options in ({}, {"drive_limit_rad": 1.0}))
+    assert plain.spec.parameters.high == pytest.approx(TURN - 2.0 - TURN / 256)
+    assert limited.spec.parameters.high == pytest.approx(TURN - 1.0 - TURN / 256)
+    plain.open()
+    with pytest.raises(LimitError, match="exceed the limits"):
+        plain.program(np.full((16, 16), TURN - 1.5, np.float32))
+
+
+def test_a_mask_starts_flat_in_the_middle_of_its_range(clock: VirtualClock) -> None:
+    """Spread by the scale; a large one is clipped to the range."""
+    unit = MockOpticalRig({}, DeviceContext("rig", 3, clock)).unit(UnitRequest("layer", 16, 20))
+    high = unit.spec.parameters.high
+    made = unit.initial_parameters(np.random.default_rng(1), 0.05)
+    assert float(made.mean()) == pytest.approx(high / 2, rel=0.02)
+    assert float(made.std()) == pytest.approx(0.05 * high, rel=0.15)
+    wide = unit.initial_parameters(np.random.default_rng(1), 3.0)
+    assert (wide.min(), wide.max()) == (0.0, np.float32(high))
+
+
+@pytest.mark.parametrize(
+    ("rig_options", "unit_options"),
+    [({"encoder": {"wrap": True}}, {}), ({}, {"wrap": True}), ({"encoder": {"kind": "hadamard"}}, {})],
+)
+def test_a_mask_that_may_wrap_is_periodic(
+    clock: VirtualClock, rig_options: dict[str, object], unit_options: dict[str, object]
+) -> None:
+    """By option of the rig or of the unit; the phases of projections have any sign, so theirs always may."""
+    rig = MockOpticalRig(dict(rig_options), DeviceContext("rig", 3, clock))
+    phases = rig.unit(UnitRequest("layer", 16, 20, unit_options)).spec.parameters
+    assert phases.periodic
+    assert phases.high == TURN
+
+
+def test_a_drive_that_leaves_no_room_for_a_mask_is_refused(clock: VirtualClock) -> None:
+    """A full turn of drive wraps under any mask."""
+    rig = MockOpticalRig({"encoder": {"depth_rad": TURN}}, DeviceContext("rig", 3, clock))
+    with pytest.raises(ConfigurationError, match="wrap = true"):
+        rig.unit(UnitRequest("layer", 16, 20))
+    assert rig.unit(UnitRequest("layer", 16, 20, {"wrap": True})).spec.parameters.periodic
+
+
 # Safety
 
 

@@ -157,3 +157,22 @@ def test_patterns_the_panel_does_not_have_are_refused() -> None:
     for wrong in (np.zeros((5, 6), np.uint16), np.full((6, 5), 16), np.full((6, 5), -1), np.zeros((6, 5))):
         with pytest.raises(LimitError, match="nothing was shown"):
             made.show(wrong, 0.0)
+
+
+@pytest.mark.parametrize("response_s", [0.0, 0.0056, 0.05])
+@pytest.mark.parametrize("seen_after_s", [0.01, 0.04])
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_many_patterns_settle_as_one_after_the_other(response_s: float, seen_after_s: float, count: int) -> None:
+    """Shown all at once or in turn, seen before or after the panel's latency: the same to the last bit."""
+    panels = [bench(response_s=response_s, latency_s=0.0167).panel for _ in range(2)]
+    targets = panels[0].steady(patterns(bench(), count))
+    at_s = 1.0 + 0.045 * np.arange(count, dtype=np.float64)
+    in_turn = np.empty_like(targets)
+    for k, time_s in enumerate(at_s):
+        panels[0].show(targets[k], float(time_s))
+        in_turn[k] = panels[0].phase_at(float(time_s + seen_after_s))
+    seen_s = np.asarray(at_s + seen_after_s, np.float64)
+    np.testing.assert_array_equal(panels[1].show_all(targets, at_s, seen_s), in_turn)
+    first, second = (panel.snapshot() for panel in panels)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])

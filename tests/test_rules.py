@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tomlkit
-from coherent_bench import BlackLight, Light, light_learner
+from coherent_bench import BlackLight, Light, ScatteredLight, light_learner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_bench import Wrapped, batch_of, crossbar, learner, task, teach
@@ -17,7 +17,7 @@ from pib_lab.lessons import LearnerConfig, learner_config
 from pib_lab.overrides import apply_overrides
 from pib_lab.perturbation import perturb
 from pib_lab.quantities import Array
-from pib_lab.rules import rule_name, samples_of, settings_of
+from pib_lab.rules import rule_name, samples_of, settings_of, writes_of
 from pib_lab.unit import PhysicalUnit
 from pib_lab.updates import Accumulator
 
@@ -73,6 +73,7 @@ def test_a_rule_that_is_not_offered_is_refused() -> None:
             learner(unit, rule=rule)
 
 
+@pytest.mark.parametrize("kind", [Light, ScatteredLight])
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -83,13 +84,24 @@ def test_a_rule_that_is_not_offered_is_refused() -> None:
         ({"rule": "shift", "basis": "hadamard", "modes": 1000}, (30, 96)),
     ],
 )
-def test_what_a_rule_costs_is_known_beforehand(changes: dict[str, object], expected: tuple[int, int]) -> None:
+def test_what_a_rule_costs_is_known_beforehand(
+    kind: type[Light], changes: dict[str, object], expected: tuple[int, int]
+) -> None:
     """Settings and samples foretold are the passes that a step then takes."""
-    unit = Light()
+    unit = kind()
     assert (settings_of(config(**changes), unit), samples_of(config(**changes), unit, 96)) == expected
     made, split = light_learner(unit, **changes), task()
     made.forward(split.x, learn=True)
+    before = len(unit.asked)
     assert made.learn(batch_of(split)).passes == expected[0] * expected[1]
+    assert len(unit.asked) - before <= 1 + writes_of(config(**changes), unit)
+
+
+def test_samples_shifted_by_themselves_need_no_write() -> None:
+    """By shifts such a unit is only programmed with the update; by perturbation both sides are programmed."""
+    assert writes_of(config(rule="shift", modes=3), ScatteredLight()) == 0
+    assert writes_of(config(rule="spsa"), ScatteredLight()) == 2
+    assert writes_of(config(rule="shift", modes=3), Light()) == 6
 
 
 def test_perturbation_learns_periodic_parameters() -> None:

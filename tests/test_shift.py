@@ -87,7 +87,7 @@ def test_smooth_patterns_are_not_exact() -> None:
 
 def test_the_form_of_pixels_is_blind_to_hadamard_patterns() -> None:
     """Shifted by pi / 2, a pattern of +1 and -1 gives nothing at all; by pi / 4, the slope."""
-    pattern = Modes((4, 4), "hadamard", 1).mode(6).pattern
+    pattern = Modes((4, 4), "hadamard", 1).patterns([6])[0]
     measured, true = slope(Light(), pattern, np.pi / 2, 0.5)
     assert np.abs(measured).max() < 1e-4 * np.abs(true).max()
     measured, true = slope(Light(), pattern, np.pi / 4, 1.0)
@@ -100,7 +100,7 @@ def test_patterns_are_orthogonal(shape: tuple[int, int], block: int) -> None:
     """Every basis: patterns of the mask's shape that do not overlap, as many as it says."""
     for basis in ("pixel", "block"):
         modes = Modes(shape, basis, block)  # type: ignore[arg-type]
-        flat = np.array([modes.mode(number).pattern.ravel() for number in range(modes.size)])
+        flat = modes.patterns(range(modes.size)).reshape(modes.size, -1)
         gram = flat @ flat.T
         np.testing.assert_array_equal(gram, np.diag(np.diag(gram)))
         assert (flat.sum(axis=0) == 1.0).all()
@@ -109,7 +109,7 @@ def test_patterns_are_orthogonal(shape: tuple[int, int], block: int) -> None:
 def test_hadamard_patterns_are_all_but_the_constant_one() -> None:
     """N - 1 patterns of +1 and -1, orthogonal to each other and to the constant one."""
     modes = Modes((4, 8), "hadamard", 1)
-    flat = np.array([modes.mode(number).pattern.ravel() for number in range(modes.size)])
+    flat = modes.patterns(range(modes.size)).reshape(modes.size, -1)
     np.testing.assert_array_equal(flat @ flat.T, 32 * np.eye(31))
     assert not flat.sum(axis=1).any()
 
@@ -134,9 +134,9 @@ def test_a_step_costs_two_passes_a_mode_and_sample() -> None:
         assert made.learn(batch_of(split)).passes == passes
 
 
-def mean_gradient(steps: int, **config: object) -> tuple[Array, Array]:
+def mean_gradient(steps: int, unit: Light | None = None, **config: object) -> tuple[Array, Array]:
     """What many steps at one mask find on average, and what autograd says."""
-    unit, split = Light(), task()
+    unit, split = unit or Light(), task()
     made = light_learner(unit, rule="shift", **config)
     made.forward(split.x, learn=True)
     assert made.trace is not None

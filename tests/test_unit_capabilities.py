@@ -25,10 +25,11 @@ from pib_lab.capabilities import (
     ReadsParameters,
     ReportsFaults,
     RevealsParameters,
+    ShiftsSamples,
     Snapshots,
     wear,
 )
-from pib_lab.errors import Cancelled
+from pib_lab.errors import Cancelled, ConfigurationError, LimitError
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.unit import CancelToken
 
@@ -257,3 +258,42 @@ def test_disturbs_are_counted_for_each_parameter(bench: Bench) -> None:
     assert counts.shape == bench.unit.spec.parameters.shape
     assert counts.min() >= 0
     assert counts.max() > 0
+
+
+def _shifts(bench: Bench, batch: int) -> Any:
+    """Shifts (batch, *parameters) that keep random parameters of the middle half within their limits."""
+    parameters = bench.unit.spec.parameters
+    return (bench.rng.uniform(-0.2, 0.2, (batch, *parameters.shape)) * parameters.span).astype(np.float32)
+
+
+def test_shifted_samples_are_those_of_shifted_parameters(bench: Bench) -> None:
+    """Each sample answers as if the unit had been programmed to its shifted parameters; these stay as they were."""
+    unit, drive, shift = _able(bench, ShiftsSamples), bench.drive(5), _shifts(bench, 5)
+    held = bench.belief()
+    made = unit.measure_shifted(drive, shift, cancel=CancelToken())
+    np.testing.assert_array_equal(bench.belief(), held)
+    assert made.values.shape == made.saturated.shape == (5, *bench.unit.spec.response.shape)
+    assert made.passes >= 5
+    _exact(bench)
+    for index in range(5):
+        bench.unit.program(held + shift[index])
+        one = bench.measure(drive[index : index + 1])
+        np.testing.assert_allclose(made.values[index], one.values[0], rtol=1e-5, atol=1.0)
+
+
+def test_shifts_that_do_not_fit_are_refused(bench: Bench) -> None:
+    """One pattern for a batch of two is an input mistake, and so is a shift that is not a number."""
+    unit, drive, shift = _able(bench, ShiftsSamples), bench.drive(2), _shifts(bench, 2)
+    with pytest.raises(ConfigurationError):
+        unit.measure_shifted(drive, shift[:1], cancel=CancelToken())
+    shift.reshape(-1)[-1] = np.nan
+    with pytest.raises(LimitError):
+        unit.measure_shifted(drive, shift, cancel=CancelToken())
+
+
+def test_a_shifted_measurement_can_be_cancelled(bench: Bench) -> None:
+    """A token that is set ends it, as it ends a plain one."""
+    unit, token = _able(bench, ShiftsSamples), CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        unit.measure_shifted(bench.drive(2), _shifts(bench, 2), cancel=token)

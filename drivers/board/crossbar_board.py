@@ -80,13 +80,14 @@ class CrossbarBoard:
         self._in_force = self._ask(Kind.LIMITS, wanted.encode(), BoardLimits.decode)
         if self._in_force != wanted:
             raise DeviceError(f"{self._name}: took limits {self._in_force}, not the {wanted} asked for")
+        now = self._in_force
+        board = ElectricalLimits(now.drive_uv * 1e-6, now.column_na * 1e-9, gate_v=now.gate_mv * 1e-3)
+        self._read_limits = self._own.tightened(board)
 
     @property
     def read_limits(self) -> ElectricalLimits:
         """What rows may be driven with to read, and the gate."""
-        now = self._in_force
-        board = ElectricalLimits(now.drive_uv * 1e-6, now.column_na * 1e-9, gate_v=now.gate_mv * 1e-3)
-        return self._own.tightened(board)
+        return self._read_limits
 
     @property
     def pulse_limits(self) -> ElectricalLimits:
@@ -276,7 +277,7 @@ class CrossbarBoard:
         return min(by_size, by_time)
 
     def _readings(self, kind: Kind, payload: bytes, shape: tuple[int, ...], busy_s: float) -> Readings:
-        count, bits = int(np.prod(shape)), self.identity.adc_bits
+        count, bits = math.prod(shape), self.identity.adc_bits
         made = self._ask(kind, payload, partial(Readings.decode, count=count, adc_bits=bits), busy_s)
         return Readings(made.codes.reshape(shape), made.saturated.reshape(shape))
 

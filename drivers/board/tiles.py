@@ -44,6 +44,14 @@ class Tiling:
             made.append((rows, tiles))
         return made
 
+    def alike(self, first_array: int) -> list[tuple[slice, int, list[Tile]]]:
+        """Rows, pairs of each tile, and the tiles that share these rows and have as many pairs: one request's."""
+        return [
+            (rows, pairs, [tile for tile in tiles if tile.window.pairs == pairs])
+            for rows, tiles in self.by_rows(first_array)
+            for pairs in sorted({tile.window.pairs for tile in tiles})
+        ]
+
     def tiles(self, first_array: int) -> list[Tile]:
         """All tiles."""
         return [tile for _, tiles in self.by_rows(first_array) for tile in tiles]

@@ -6,6 +6,7 @@ complement in 2 bytes for converters of up to 16 bits and in 4 bytes beyond. `de
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,7 @@ class Written:
 
 
 def _array(data: bytes, layout: str, shape: tuple[int, ...]) -> Integers:
-    wanted = int(np.prod(shape)) * np.dtype(layout).itemsize
+    wanted = math.prod(shape) * np.dtype(layout).itemsize
     if len(data) != wanted:
         raise ProtocolError(f"an array of {len(data)} bytes where {wanted} belong")
     return np.frombuffer(data, layout).reshape(shape)

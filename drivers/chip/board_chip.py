@@ -152,7 +152,8 @@ class BoardCrossbar(DifferentialPairs):
         p = self._profile = chip.profile
         self._session, self._clock, self._tiling = chip.session, context.clock, tiling
         self._device_name = context.name
-        self._first_array = first_array
+        self._tiles = tiling.tiles(first_array)
+        self._alike = tiling.alike(first_array)
         self._drive_limit_v = min(p.v_read_v, float(request.options.get("drive_limit_v", math.inf)))
         self._current_limit_a = min(p.current_limit_a, float(request.options.get("current_limit_a", math.inf)))
         if not (self._drive_limit_v > 0.0 and self._current_limit_a > 0.0):
@@ -187,7 +188,7 @@ class BoardCrossbar(DifferentialPairs):
         try:
             with self._session.link(name) as board:
                 board.tighten(ElectricalLimits(math.inf, self._current_limit_a))
-                for tile in self._tiling.tiles(self._first_array):
+                for tile in self._tiles:
                     board.use(tile.window)
                 self._ranges = tuple(full * 1e-9 for full in board.identity.ranges_na)
                 self._full_scale_a = self._in_force(board, self._full_scale_a)
@@ -227,13 +228,11 @@ class BoardCrossbar(DifferentialPairs):
                 cancel.raise_if_cancelled()
                 board.switch_on()
                 block = slice(start, start + BLOCK)
-                for rows, tiles in self._tiling.by_rows(self._first_array):
-                    for pairs in sorted({tile.window.pairs for tile in tiles}):
-                        same = [tile for tile in tiles if tile.window.pairs == pairs]
-                        made = board.measure([tile.window.array for tile in same], pairs, codes[block, rows])
-                        for tile, code, clipped in zip(same, made.codes, made.saturated, strict=True):
-                            values[block, tile.pairs] += code * lsb
-                            saturated[block, tile.pairs] |= clipped
+                for rows, pairs, tiles in self._alike:
+                    made = board.measure([tile.window.array for tile in tiles], pairs, codes[block, rows])
+                    for tile, code, clipped in zip(tiles, made.codes, made.saturated, strict=True):
+                        values[block, tile.pairs] += code * lsb
+                        saturated[block, tile.pairs] |= clipped
         return Measurement(values, saturated, len(drive), started_s, self._clock.now_s())
 
     def program(self, parameters: Array, where: Mask | None = None) -> Array:
@@ -260,7 +259,7 @@ class BoardCrossbar(DifferentialPairs):
             target_ps = _picosiemens(self._levels(parameters))
             start_ps = None if verified else _picosiemens(self._believed)
             board.switch_on()
-            for tile in self._tiling.tiles(self._first_array):
+            for tile in self._tiles:
                 self._write_tile(board, tile.rows, tile.pairs, tile.window.array, mask, target_ps, start_ps)
         return self._believed.copy()
 
@@ -299,7 +298,7 @@ class BoardCrossbar(DifferentialPairs):
     def cell_sites(self) -> Counts:
         """The board's array, row and column of each cell; the cells of a pair are neighbouring columns."""
         sites: Counts = np.empty((*self._spec.parameters.shape, 3), np.int32)
-        for tile in self._tiling.tiles(self._first_array):
+        for tile in self._tiles:
             shape = (tile.window.rows, tile.window.pairs, 2)
             row, pair, polarity = np.indices(shape, np.int32)
             array = np.full(shape, tile.window.array, np.int32)
@@ -333,8 +332,7 @@ class BoardCrossbar(DifferentialPairs):
 
     def _in_force(self, board: CrossbarBoard, full_scale_a: float) -> float:
         """Set the range of all arrays. Raises DeviceError when they do not agree."""
-        tiles = self._tiling.tiles(self._first_array)
-        told = {board.set_range(tile.window.array, full_scale_a) for tile in tiles}
+        told = {board.set_range(tile.window.array, full_scale_a) for tile in self._tiles}
         if len(told) != 1:
             raise DeviceError(f"unit {self._spec.name}: its arrays are in different ranges: {sorted(told)} A")
         return told.pop()
@@ -383,7 +381,7 @@ class BoardCrossbar(DifferentialPairs):
         full_scale_a = pick_range(self._ranges, 1.2 * p.g_max_siemens * p.v_read_v)
         lsb_a = full_scale_a / (2 ** (board.identity.adc_bits - 1) - 1)
         values: Array = np.empty(self._spec.parameters.shape, np.float32)
-        for tile in self._tiling.tiles(self._first_array):
+        for tile in self._tiles:
             codes = board.read_cells(tile.window, full_scale_a).codes
             rows, pairs = tile.window.rows, tile.window.pairs
             middle = np.full((rows, 1, 2 * pairs), (p.g_min_siemens + p.g_max_siemens) / 2, np.float32)

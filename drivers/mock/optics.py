@@ -72,11 +72,8 @@ class OpticalBench:
         """
         check_gray(gray, self.profile.panel_shape, self.profile.panel_levels, "mock panel")
         target = self.panel.steady(gray)
-        phase_rad = np.empty_like(target)
         shown_s: Array64 = start_s + period_s * np.arange(len(target), dtype=np.float64)
-        for k, at_s in enumerate(shown_s):
-            self.panel.show(target[k], float(at_s))
-            phase_rad[k] = self.panel.phase_at(float(at_s) + delay_s + 0.5 * exposure_s)
+        phase_rad = self.panel.show_all(target, shown_s, shown_s + delay_s + 0.5 * exposure_s)
         return self._capture(phase_rad, shown_s + delay_s, exposure_s, e_per_count)
 
     def true_intensity(self, phase_rad: Array64, at_s: float) -> Array64:

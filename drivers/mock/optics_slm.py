@@ -71,6 +71,34 @@ class PhasePanel:
             raise DeviceError("mock panel: a pattern was shown before the one that is on it; use one clock throughout")
         self._turns = [*self._turns[1 - KEPT :], _Turn(self.phase_at(effect_s), target, effect_s)]
 
+    def show_all(self, targets: Array, at_s: Array64, seen_s: Array64) -> Array:
+        """Phases (batch, n) at `seen_s` (batch,) of patterns `targets` (batch, n) shown one after the other at `at_s`.
+
+        To the last bit what `show` and `phase_at` give in turn, each pattern seen before the next is shown.
+        """
+        since_s = at_s + self._profile.latency_s
+        if (seen_s < since_s).any() or (np.diff(since_s) < 0.0).any():
+            return np.array([self._show_one(*one) for one in zip(targets, at_s, seen_s, strict=True)], targets.dtype)
+        self.show(targets[0], float(at_s[0]))
+        starts = np.empty_like(targets)
+        starts[0] = self._turns[-1].start
+        for k, passed_s in enumerate(np.diff(since_s), start=1):
+            before = targets[k - 1]
+            starts[k] = before + np.float32(self._left(float(passed_s))) * (starts[k - 1] - before)
+        kept = range(max(1, len(targets) - KEPT), len(targets))
+        turns = [*self._turns, *(_Turn(starts[k].copy(), targets[k].copy(), float(since_s[k])) for k in kept)]
+        self._turns = turns[-KEPT:]
+        left = np.array([self._left(float(passed_s)) for passed_s in seen_s - since_s], np.float32)
+        return np.asarray(targets + left[:, None] * (starts - targets))
+
+    def _show_one(self, target: Array, at_s: float, seen_s: float) -> Array:
+        self.show(target, float(at_s))
+        return self.phase_at(float(seen_s))
+
+    def _left(self, passed_s: float) -> float:
+        """What is left of a step that began so long ago."""
+        return math.exp(-passed_s / self._profile.response_s) if self._profile.response_s else 0.0
+
     def phase_at(self, time_s: float) -> Array:
         """Phases (n,) at a time, flicker not included: target + (start - target) exp(-t / response_s).
 
@@ -79,10 +107,7 @@ class PhasePanel:
         turn = next((turn for turn in reversed(self._turns) if turn.since_s <= time_s), None)
         if turn is None:
             raise DeviceError(f"mock panel: {KEPT} patterns were shown since that exposure; grab each frame sooner")
-        if self._profile.response_s == 0.0:
-            return turn.target
-        left = math.exp(-(time_s - turn.since_s) / self._profile.response_s)
-        return turn.target + np.float32(left) * (turn.start - turn.target)
+        return turn.target + np.float32(self._left(time_s - turn.since_s)) * (turn.start - turn.target)
 
     def flicker(self, from_s: Array64, exposure_s: float) -> Array64:
         """Factor on all phases, averaged over exposures that start at `from_s` (batch,)."""

@@ -33,8 +33,8 @@ class _Exposure:
 class MockCamera:
     """A `Camera` that looks at the bench's light and `ExposesBatches`; time is the bench's clock.
 
-    fail_next: what happens to the frames of the next grabs, for drills: "incomplete" (the buffer arrives and is
-    refused), "lost" (it never arrives; the number of the next shows it).
+    ready_s: when the next exposure may start. fail_next: what happens to the frames of the next grabs, for drills:
+    "incomplete" (the buffer arrives and is refused), "lost" (it never arrives; the number of the next shows it).
     """
 
     def __init__(self, bench: OpticalBench, name: str = "mock camera") -> None:
@@ -43,7 +43,7 @@ class MockCamera:
         self._exposure_s, self._gain_db = bench.profile.exposure_s, 0.0
         self._roi = Roi(0, 0, *bench.profile.camera_shape)
         self._pending: deque[_Exposure] = deque()
-        self._ready_s = bench.clock.now_s()
+        self.ready_s = bench.clock.now_s()
         self._number = self._missing = self._dropped = 0
         self.fail_next: deque[CameraFault] = deque()
 
@@ -76,7 +76,7 @@ class MockCamera:
         """Connect; frames count from 0."""
         if not self._open:
             self._number = self._missing = self._dropped = 0
-            self._ready_s = self._bench.clock.now_s()
+            self.ready_s = self._bench.clock.now_s()
         self._open = True
 
     def close(self) -> None:
@@ -118,9 +118,9 @@ class MockCamera:
         """Start one exposure, once the last is over and a frame time has passed since its start."""
         self._require_open()
         clock, p = self._bench.clock, self._bench.profile
-        clock.sleep_s(self._ready_s - clock.now_s())
+        clock.sleep_s(self.ready_s - clock.now_s())
         from_s = clock.now_s()
-        self._ready_s = from_s + max(self._exposure_s, p.frame_s)
+        self.ready_s = from_s + max(self._exposure_s, p.frame_s)
         ready_s = from_s + self._exposure_s + p.frame_s
         self._pending.append(_Exposure(self._number, from_s, self._exposure_s, ready_s))
         self._number += 1
@@ -164,7 +164,7 @@ class MockCamera:
         clock, frame_s, exposure_s = self._bench.clock, self._bench.profile.frame_s, self._exposure_s
         delay_s = max(wait_s, frame_s - exposure_s, 0.0)
         period_s = delay_s + exposure_s
-        clock.sleep_s(self._ready_s - clock.now_s() - delay_s)
+        clock.sleep_s(self.ready_s - clock.now_s() - delay_s)
         started_s = clock.now_s()
         pixels = self._bench.expose(
             np.asarray(gray),
@@ -176,7 +176,7 @@ class MockCamera:
         )
         first, self._number = self._number, self._number + len(pixels)
         clock.sleep_s(len(pixels) * period_s + (frame_s if len(pixels) else 0.0))
-        self._ready_s = clock.now_s()
+        self.ready_s = clock.now_s()
         return FrameBatch(self._cut(pixels), first, started_s, period_s, self._level)
 
     @property

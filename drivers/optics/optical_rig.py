@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from drivers.optics.camera import Camera
 from drivers.optics.camera_mock import MockCamera
 from drivers.optics.lut import PhaseLut
 from drivers.optics.parts import make_camera, make_shutter, make_slm
+from drivers.optics.reference import MOST_PIXELS
 from drivers.optics.rig import Rig
 from drivers.optics.rig_options import RigOptions, read_options
 from drivers.optics.shutter import Shutter
@@ -104,7 +106,7 @@ class MockOpticalRig:
 
     def unit(self, request: UnitRequest) -> MockOpticalUnit:
         """A layer with `outputs` camera regions."""
-        return MockOpticalUnit(self.bench, self._session, self._options, request, self._context)
+        return MockOpticalUnit(self.bench, self.camera, self._session, self._options, request, self._context)
 
     def bench_access(self) -> RigAccess:
         """The rig for a calibration."""
@@ -122,6 +124,7 @@ class MockOpticalUnit(OpticalUnit):
     def __init__(
         self,
         bench: OpticalBench,
+        camera: MockCamera,
         session: DeviceSession[Rig],
         options: RigOptions,
         request: UnitRequest,
@@ -129,11 +132,20 @@ class MockOpticalUnit(OpticalUnit):
     ) -> None:
         panel = (bench.profile.panel_shape, bench.profile.panel_levels)
         super().__init__(session, options, panel, request, context)
-        self._bench = bench
+        self._bench, self._camera = bench, camera
 
     def snapshot(self) -> State:
-        """Mask and bench. Each unit of a rig keeps the bench, which is the same for all."""
-        return {**self._bench.snapshot(), "mask": self._mask.copy()}
+        """Mask, reference and bench. Each unit of a rig keeps the bench, which is the same for all."""
+        kept = self._reference.kept
+        roi = self._options.roi
+        size = math.prod(self._bench.profile.camera_shape if roi is None else roi[2:])
+        return {
+            **self._bench.snapshot(),
+            "mask": self._mask.copy(),
+            "camera_ready_s": self._camera.ready_s,
+            "reference": np.zeros(min(size, MOST_PIXELS), np.float32) if kept is None else kept.copy(),
+            "reference_kept": int(kept is not None),
+        }
 
     def restore(self, state: State) -> None:
         """Go back to a snapshot of this very bench; the shutter stays where it is. Raises ConfigurationError."""
@@ -141,6 +153,8 @@ class MockOpticalUnit(OpticalUnit):
         self._bench.restore(state)
         self._bench.shutter_open = lit
         self._mask = np.array(state["mask"], np.float32)
+        self._camera.ready_s = float(np.asarray(state["camera_ready_s"]))
+        self._reference.kept = np.array(state["reference"], np.float32) if int(state["reference_kept"]) else None
 
 
 def read_lut(path: str | None, levels: int) -> PhaseLut:

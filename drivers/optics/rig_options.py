@@ -41,12 +41,16 @@ Part = Annotated[Driven, BeforeValidator(_named)]
 
 
 class EncoderOptions(_Table):
-    """How a drive becomes phases: kind, grid of macro pixels, phase of a full drive, seed of projections."""
+    """How a drive becomes phases: kind, grid of macro pixels, phase of a full drive, seed of projections.
+
+    wrap: whether drive and mask together may go beyond 2 pi, where the panel falls back to 0; projections always may.
+    """
 
     kind: EncoderKind = "macro-pixels"
     grid: tuple[Size, Size] = (16, 16)
     depth_rad: Annotated[float, Field(gt=0.0, le=2.0 * math.pi)] = 2.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    wrap: bool = False
 
 
 class RegionOptions(_Table):

@@ -11,13 +11,14 @@ from drivers.device import DeviceSession
 from drivers.optics.camera import Pixels
 from drivers.optics.encoder import make_encoder
 from drivers.optics.lut import TURN
+from drivers.optics.reference import Reference, reference_phases
 from drivers.optics.regions import Regions
 from drivers.optics.rig import Rig, mean_dark
 from drivers.optics.rig_options import EncoderOptions, RigOptions
 from drivers.optics.slm import Gray
 from pib_lab.capabilities import UnitCosts
 from pib_lab.device import DeviceContext, UnitRequest
-from pib_lab.errors import ConfigurationError, DeviceError
+from pib_lab.errors import ConfigurationError, DeviceError, LimitError
 from pib_lab.experiment import check_options
 from pib_lab.quantities import Array, Mask, Quantity
 from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
@@ -25,14 +26,15 @@ from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
 LIGHT = "light"
 """The one output: the beam, behind the shutter."""
 
-_UNIT_OPTIONS = ("drive_limit_rad", "depth_rad", "encoder", "grid", "encoder_seed")
+_UNIT_OPTIONS = ("drive_limit_rad", "depth_rad", "encoder", "grid", "encoder_seed", "wrap")
 
 
 class OpticalUnit:
     """response[r] = mean counts of region r for the pattern (encoder(drive) + mask) modulo 2 pi, less the dark counts.
 
-    Parameters are the mask's phases (grid rows, grid columns), periodic. Programming a mask shows nothing and wears
-    nothing out: it is part of every pattern that follows.
+    Parameters are the mask's phases (grid rows, grid columns). Programming a mask shows nothing and wears nothing out:
+    it is part of every pattern that follows. Where a pattern wraps at 2 pi, crosstalk drags the neighbours along by a
+    turn, so the mask is kept within what no drive takes beyond 2 pi; with `wrap` it is periodic, 0 to 2 pi.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class OpticalUnit:
         self._regions: Regions | None = None
         self._dark: Array = np.zeros(request.outputs, np.float32)
         self._mask: Array = np.zeros(encoder.grid, np.float32)
+        self._reference = Reference()
         depth_rad = min(encoder.depth_rad, float(request.options.get("drive_limit_rad", math.inf)))
         if not depth_rad > 0.0:
             raise ConfigurationError(f"unit {request.name}: the limit of the drive must be positive")
@@ -60,7 +63,7 @@ class OpticalUnit:
             name=request.name,
             drive=Quantity("rad", (request.inputs,), 0.0, depth_rad),
             response=Quantity("counts", (request.outputs,)),
-            parameters=Quantity("rad", encoder.grid, 0.0, TURN, TURN / panel[1], periodic=True),
+            parameters=_mask_phases(encoder, depth_rad, panel[1], request.name),
             settle_s=options.settle_s or 0.0,
         )
 
@@ -113,6 +116,9 @@ class OpticalUnit:
         Raises LimitError beyond the drive's depth, DeviceError when not open or a frame fails again and again,
         LinkError for a camera that is silent, Cancelled between frames.
         """
+        return self._measure(drive, None, cancel)
+
+    def _measure(self, drive: Array, shift: Array | None, cancel: CancelToken) -> Measurement:
         name, drive = self._spec.name, np.asarray(drive, np.float32)
         self._spec.drive.check_batch(drive, f"{name}: drive")
         values = np.empty((len(drive), *self._spec.response.shape), np.float32)
@@ -128,19 +134,28 @@ class OpticalUnit:
                 values[start:stop] = regions.means(pixels) - self._dark
                 saturated[start:stop] = regions.any_true(clipped)
 
-            passes = rig.expose(lambda start, stop: self._gray(rig, drive[start:stop]), len(drive), take, cancel)
+            def patterns(start: int, stop: int) -> Gray:
+                mask = self._mask if shift is None else self._mask + shift[start:stop]
+                return self._gray(rig, drive[start:stop], mask)
+
+            passes = rig.expose(patterns, len(drive), take, cancel)
             return Measurement(values, saturated, passes, started_s, self._context.clock.now_s())
 
-    def _gray(self, rig: Rig, drive: Array) -> Gray:
-        """Gray levels (batch, rows, columns) of the whole panel."""
-        gray = rig.lut.to_gray(self._encoder.phases(drive) + self._mask)
+    def _gray(self, rig: Rig, drive: Array, mask: Array) -> Gray:
+        """Gray levels (batch, rows, columns) of the whole panel; mask: one for all, or one a sample."""
+        return self._whole(rig.lut.to_gray(self._encoder.phases(drive) + mask))
+
+    def _whole(self, gray: Gray) -> Gray:
+        """The panel's gray levels from those of macro pixels (batch, grid rows, grid columns)."""
         down, across = self._repeat
         return np.asarray(gray.repeat(down, axis=1).repeat(across, axis=2))
 
     def program(self, parameters: Array, where: Mask | None = None) -> Array:
         """Take mask phases (rows, columns) where `where`; returns the mask, which the panel holds from the next pattern
-        on to within a gray level. Raises LimitError outside of 0 to 2 pi, ConfigurationError for a wrong shape,
-        DeviceError when not open."""
+        on to within a gray level.
+
+        Raises LimitError beyond the limits, ConfigurationError for a wrong shape, DeviceError when not open.
+        """
         shape = self._spec.parameters.shape
         parameters = np.asarray(parameters, np.float32)
         if parameters.shape != shape or (where is not None and where.shape != shape):
@@ -157,6 +172,25 @@ class OpticalUnit:
         """2 pi: a response is a sinusoid in each macro pixel's phase, as far as crosstalk and the table allow."""
         return TURN
 
+    def health(self, *, cancel: CancelToken, renew: bool = False) -> tuple[float, int]:
+        """Correlation of the **intensities** of a reference pattern's frame, without the mask, with the one kept."""
+        with self._session.link(self._spec.name) as rig:
+            gray = self._whole(rig.lut.to_gray(reference_phases(self._grid))[None])[0]
+            return self._reference.compare(rig, gray, renew, cancel)
+
+    def measure_shifted(self, drive: Array, shift: Array, *, cancel: CancelToken) -> Measurement:
+        """As `measure`, sample i with the mask + shift[i]; shift (batch, grid rows, grid columns) in rad, of any size.
+
+        Raises what `measure` raises, ConfigurationError for shifts of another shape, LimitError for one that is not a
+        finite number; the mask stays as it is.
+        """
+        shift, wanted = np.asarray(shift, np.float32), (len(drive), *self._spec.parameters.shape)
+        if shift.shape != wanted:
+            raise ConfigurationError(f"{self._spec.name}: shifts of shape {shift.shape} do not fit {wanted}")
+        if not np.isfinite(shift).all():
+            raise LimitError(f"{self._spec.name}: shifts hold values that are not finite numbers; nothing was shown")
+        return self._measure(drive, shift, cancel)
+
     def device_name(self) -> str:
         """The rig's name in the protocol."""
         return self._context.name
@@ -168,11 +202,15 @@ class OpticalUnit:
         return f"mean counts of {self._spec.response.size} camera regions of {size} x {size} pixels{less}"
 
     def initial_parameters(self, rng: np.random.Generator, scale: float) -> Array:
-        """Normal phases around pi / 2, standard deviation `scale` turns: all but flat when small, uniform from 0.3 on.
+        """Normal phases, standard deviation `scale` of the range: around its middle and clipped to it, or with `wrap`
+        around pi / 2 and round (uniform from a scale of 0.3 on).
 
-        Flat at pi / 2 rather than 0: a drive of up to 3 pi / 2 then wraps nowhere, and crosstalk blurs no wraps.
+        Flat rather than random: the image that was put on the panel is then not scrambled before it is learned from.
         """
-        return np.asarray(np.mod(rng.normal(0.25, scale, self._grid), 1.0) * TURN, np.float32)
+        phases = self._spec.parameters
+        if phases.periodic:
+            return np.asarray(np.mod(rng.normal(0.25, scale, self._grid), 1.0) * TURN, np.float32)
+        return np.asarray(np.clip(rng.normal(0.5, scale, self._grid), 0.0, 1.0) * phases.high, np.float32)
 
     def costs(self) -> UnitCosts:
         """Time of a frame, settling included; a mask costs nothing."""
@@ -183,12 +221,26 @@ class OpticalUnit:
 
 def _encoder_options(rig: EncoderOptions, options: Mapping[str, object], where: str) -> EncoderOptions:
     """The rig's, with what the unit's own options put in their place."""
-    names = {"depth_rad": "depth_rad", "encoder": "kind", "grid": "grid", "encoder_seed": "seed"}
+    names = {"depth_rad": "depth_rad", "encoder": "kind", "grid": "grid", "encoder_seed": "seed", "wrap": "wrap"}
     changed = {field: options[name] for name, field in names.items() if name in options}
     try:
         return EncoderOptions.model_validate({**rig.model_dump(), **changed})
     except ValueError as problem:
         raise ConfigurationError(f"{where}: {problem}") from None
+
+
+def _mask_phases(encoder: EncoderOptions, depth_rad: float, levels: int, name: str) -> Quantity:
+    """Raises ConfigurationError where no phase of the mask keeps all drives from wrapping."""
+    step_rad = TURN / levels
+    if encoder.wrap or encoder.kind != "macro-pixels":  # a projection's phases may have any sign and sum
+        return Quantity("rad", encoder.grid, 0.0, TURN, step_rad, periodic=True)
+    most_rad = TURN - depth_rad - step_rad
+    if most_rad < step_rad:
+        raise ConfigurationError(
+            f"unit {name}: a drive of up to {depth_rad:.4g} rad leaves the mask no phases that stay below 2 pi; "
+            "choose a smaller depth_rad, or wrap = true"
+        )
+    return Quantity("rad", encoder.grid, 0.0, most_rad, step_rad)
 
 
 def _repeats(panel: tuple[int, int], grid: tuple[int, int], name: str) -> tuple[int, int]:

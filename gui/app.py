@@ -1,0 +1,58 @@
+"""The desktop application, from its arguments to its exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication
+
+from gui import theme
+from gui.desk import Desk
+from gui.window import Window
+
+
+def main(what: str | None, out: Path, theme_name: str | None = None) -> int:
+    """Show the window until it is closed. what: a protocol or a run to begin with; out: the folder of the runs."""
+    app = make_app()
+    settings = QSettings("PIB Lab", "desktop")
+    window = make_window(app, Desk(out), settings, theme_name)
+    signal.signal(signal.SIGINT, lambda *_: app.exit(130))  # Ctrl-C in the terminal; runs are not reached by it
+    sys.excepthook = _telling(window.desk)
+    window.show()
+    if what is not None:
+        window.desk.open(what)
+    code = app.exec()
+    window.desk.close()
+    return code
+
+
+def make_app() -> QApplication:
+    """The one application object of this process."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    app = QApplication(["pib-lab"])
+    app.setApplicationDisplayName("PIB Lab")
+    return app
+
+
+def make_window(app: QApplication, desk: Desk, settings: QSettings, theme_name: str | None = None) -> Window:
+    """The window in the theme that is asked for, else in that of the last time, else dark."""
+    theme.apply(app, theme_name or str(settings.value("theme", "dark")))
+    return Window(desk, settings)
+
+
+def _telling(desk: Desk) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
+    """For sys.excepthook: a defect in a handler of Qt is told in the window, and the desktop goes on."""
+
+    def tell(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        traceback.print_exception(kind, error, at)
+        desk.notice("error", f"a defect of the desktop: {kind.__name__}: {error}; the run is not affected")
+
+    return tell

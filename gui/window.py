@@ -1,0 +1,244 @@
+"""The main window: run bar, bands, panels in docks; layout, theme and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
+from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShowEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFileDialog,
+    QMainWindow,
+    QMenu,
+    QMenuBar,
+    QTabBar,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gui import theme
+from gui.bands import Band, SafeBand
+from gui.desk import Desk
+from gui.panel import Panel
+from gui.panels import PANELS, Place, Placed
+from gui.run_bar import RunBar, Stripe
+
+_LAYOUT_VERSION = 1
+_AREAS = {
+    Place.TOP: Qt.DockWidgetArea.TopDockWidgetArea,
+    Place.LEFT: Qt.DockWidgetArea.LeftDockWidgetArea,
+    Place.RIGHT: Qt.DockWidgetArea.RightDockWidgetArea,
+    Place.BOTTOM: Qt.DockWidgetArea.BottomDockWidgetArea,
+}
+_SHARES = {Place.TOP: 86, Place.LEFT: 360, Place.RIGHT: 360, Place.BOTTOM: 230}
+"""Of the height, at first."""
+
+
+class Window(QMainWindow):
+    """The desktop. settings: where layout and theme are kept between sessions."""
+
+    def __init__(self, desk: Desk, settings: QSettings, panels: Sequence[Placed] = PANELS) -> None:
+        super().__init__()
+        self.desk = desk
+        self.settings = settings
+        self.setWindowTitle("PIB Lab")
+        self.setObjectName("window")
+        self.run_bar = RunBar(desk)
+        self.stripe = Stripe(desk)
+        self.safe_band = SafeBand(desk)
+        self.notice_band = Band("notice-band")
+        self.question_band = Band("question-band")
+        self.menus = QMenuBar()
+        self._leave_anyway = False
+        self._files: QFileDialog | None = None
+        self._lay_out_head()
+        self.panels: dict[str, Panel] = {}
+        self.docks: dict[str, QDockWidget] = {}
+        self.setDockNestingEnabled(True)
+        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
+        self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.BottomDockWidgetArea)
+        self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.BottomDockWidgetArea)
+        front: dict[Place, QDockWidget] = {}
+        for placed in panels:
+            self._add(placed, front)
+        self.resize(1280, 800)
+        self._make_menus()
+        self._arrange(front)
+        self._default_layout = self.saveState(_LAYOUT_VERSION)
+        self._restore()
+        desk.noticed.connect(self._show_notice)
+        desk.protocol_changed.connect(lambda _: self.notice_band.hide())
+        desk.bridge.panel_failed.connect(self._tell_failed_panel)
+        self.run_bar.browse_asked.connect(self.browse)
+
+    def browse(self) -> None:
+        """Look for a protocol file or a recorded run; the window stays usable meanwhile."""
+        dialog = QFileDialog(self, "Open a protocol or a run", str(Path.cwd()), "Protocols and runs (*.toml run.h5)")
+        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setModal(False)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self.desk.open)
+        dialog.show()
+        self._files = dialog
+
+    def switch_theme(self) -> None:
+        """From dark to light and back."""
+        self.use_theme("light" if theme.current().name == "dark" else "dark")
+
+    def use_theme(self, name: str) -> None:
+        """Put a theme in force for the whole desktop, now and the next time."""
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.apply(app, name)
+        self.settings.setValue("theme", theme.current().name)
+        self.run_bar.refresh()
+        self.stripe.refresh()
+        self.desk.bridge.restyle()
+
+    def reset_layout(self) -> None:
+        """All panels back to where they stood at first."""
+        self.restoreState(self._default_layout, _LAYOUT_VERSION)
+        QTimer.singleShot(0, self._hide_stray_tabs)
+
+    def show_panel(self, name: str) -> None:
+        """Bring a panel to the front."""
+        self.docks[name].show()
+        self.docks[name].raise_()
+
+    def save(self) -> None:
+        """Keep size and layout for the next time."""
+        self.settings.setValue("geometry", self.saveGeometry())
+        self.settings.setValue("layout", self.saveState(_LAYOUT_VERSION))
+        self.settings.sync()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """The window appears."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self._hide_stray_tabs)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Closing never ends a run: while one goes on, it is asked first, in a band; a second time closes."""
+        if self.desk.busy and not self._leave_anyway:
+            self._leave_anyway = True
+            event.ignore()
+            self.question_band.say(
+                "A run is going on. It goes on without this window, and can be opened here again.",
+                "look",
+                (
+                    ("Close, the run goes on", self.close),
+                    ("Abort the run and close", self._abort_and_close),
+                    ("Stay", self._stay),
+                ),
+            )
+            return
+        self.save()
+        self.desk.close()
+        event.accept()
+
+    def _abort_and_close(self) -> None:
+        self.desk.run_ended.connect(lambda _: self.close())
+        self.desk.command("abort")
+        self.question_band.say("The window closes when the run has ended.", "look", (("Stay", self._stay),))
+
+    def _stay(self) -> None:
+        self._leave_anyway = False
+
+    def _lay_out_head(self) -> None:
+        head = QWidget()
+        layout = QVBoxLayout(head)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for widget in (
+            self.menus,
+            self.stripe,
+            self.run_bar,
+            self.safe_band,
+            self.notice_band,
+            self.question_band,
+        ):
+            layout.addWidget(widget)
+        self.setMenuWidget(head)
+
+    def _add(self, placed: Placed, front: dict[Place, QDockWidget]) -> None:
+        """Panels of one place become tabs, the first one in front."""
+        panel = placed.panel(self.desk)
+        dock = QDockWidget(panel.title, self)
+        dock.setObjectName(f"dock-{panel.name}")
+        dock.setWidget(panel)
+        if placed.place in front:
+            self.tabifyDockWidget(front[placed.place], dock)
+        else:
+            self.addDockWidget(_AREAS[placed.place], dock)
+            front[placed.place] = dock
+        self.panels[panel.name] = panel
+        self.docks[panel.name] = dock
+        self.desk.bridge.add(panel)
+
+    def _arrange(self, front: dict[Place, QDockWidget]) -> None:
+        """Curves get most of the room."""
+        for dock in front.values():
+            dock.raise_()
+        shares = [_SHARES[place] for place in front]
+        self.resizeDocks(list(front.values()), shares, Qt.Orientation.Vertical)
+        sides = [dock for place, dock in front.items() if place in (Place.LEFT, Place.RIGHT)]
+        self.resizeDocks(sides, [640] * len(sides), Qt.Orientation.Horizontal)
+
+    def _hide_stray_tabs(self) -> None:
+        """Qt leaves tab bars of arrangements in between standing; of each group of tabs the newest is used."""
+        groups = {
+            frozenset(tab.windowTitle() for tab in (dock, *self.tabifiedDockWidgets(dock)))
+            for dock in self.docks.values()
+        }
+        newest: dict[frozenset[str], QTabBar] = {}
+        for bar in self.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            titles = frozenset(bar.tabText(place) for place in range(bar.count()))
+            stray = bar if titles not in groups else newest.get(titles)
+            if stray is not None:
+                stray.hide()
+            if titles in groups:
+                newest[titles] = bar
+
+    def _restore(self) -> None:
+        geometry, layout = self.settings.value("geometry"), self.settings.value("layout")
+        if isinstance(geometry, QByteArray):
+            self.restoreGeometry(geometry)
+        if isinstance(layout, QByteArray):
+            self.restoreState(layout, _LAYOUT_VERSION)
+
+    def _make_menus(self) -> None:
+        bar = self.run_bar
+        files = self.menus.addMenu("&File")
+        self._action(files, "&Open a protocol or a run…", self.browse, "Ctrl+O")
+        self._action(files, "&Quit", self.close, "Ctrl+Q")
+        runs = self.menus.addMenu("&Run")
+        self._action(runs, "&Start", bar.start_button.click, "Ctrl+Return")
+        self._action(runs, "&Pause or resume", bar.press_pause, "Ctrl+P")
+        self._action(runs, "&Abort", bar.abort_button.click, "Ctrl+Shift+A")
+        runs.addSeparator()
+        self._action(runs, "S&TOP: switch everything off", self.desk.stop, "F12", "Ctrl+.")
+        view = self.menus.addMenu("&View")
+        for dock in self.docks.values():
+            view.addAction(dock.toggleViewAction())
+        view.addSeparator()
+        self._action(view, "&Dark or light", self.switch_theme, "Ctrl+T")
+        self._action(view, "&Reset the layout", self.reset_layout)
+
+    def _action(self, menu: QMenu, text: str, act: Callable[[], object], *keys: str) -> None:
+        action = QAction(text, self)
+        action.setShortcuts([QKeySequence(key) for key in keys])
+        action.setShortcutContext(Qt.ShortcutContext.ApplicationShortcut)  # from panels that float as well
+        action.triggered.connect(lambda: act())
+        menu.addAction(action)
+        self.addAction(action)
+
+    def _show_notice(self, level: str, text: str) -> None:
+        if level != "info":
+            self.notice_band.say(text, level)
+
+    def _tell_failed_panel(self, title: str, why: str) -> None:
+        self.desk.notice("warning", f"the panel {title!r} has stopped ({why}); the run is not affected")
