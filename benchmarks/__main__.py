@@ -68,7 +68,9 @@ def main(
     tune: Annotated[bool, typer.Option(help="tune every method anew first")] = False,
     n: Annotated[
         int | None,
-        typer.Option(help="runs of each kind that are killed (100), link faults (10,000), inputs a parser (4,000)"),
+        typer.Option(
+            help="runs that are killed (100, other kinds a quarter), link faults (10,000), inputs a parser (4,000)"
+        ),
     ] = None,
     write: Annotated[bool, typer.Option(help="put the figures into docs/benchmarks.md")] = True,
 ) -> None:

@@ -1,11 +1,10 @@
-"""Random and damaged inputs for every parser, ours and the emulators': none may crash, and none may hang."""
+"""Inputs that hypothesis makes for every parser, ours and the emulators': none may crash, and none may hang."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
-import random
 import signal
 import threading
 import time
@@ -15,7 +14,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import hypothesis
+
 from benchmarks.fuzz_emulators import Feed
+from benchmarks.fuzz_inputs import each_input
 from benchmarks.fuzz_targets import TARGETS, Target
 
 LIMIT_S = 1.0
@@ -45,17 +47,20 @@ class Fuzzed:
 
 def fuzz_target(target: Target, n: int, seed: int = 1) -> Fuzzed:
     """`n` inputs. To be called in a process's main thread: a hang is ended by a signal."""
-    rng, found = random.Random(f"{seed} {target.name}"), Fuzzed(target.name)
-    began_s = time.monotonic()
+    found, began_s = Fuzzed(target.name), time.monotonic()
     feed: Feed | None = None
     with contextlib.ExitStack() as stack, _watched(found):
-        for number in range(n):
-            if feed is None or number % _RENEW == 0:
+
+        def one(data: bytes) -> None:
+            nonlocal feed
+            if feed is None or found.inputs % _RENEW == 0:
                 stack.close()
                 feed = stack.enter_context(target.make())
-            if not _try(feed, made(rng, target), found):
+            if not _try(feed, data, found):
                 feed = None  # what has crashed or hung is in no known state
             found.inputs += 1
+
+        each_input(target, n, seed, one)
     found.seconds = time.monotonic() - began_s
     return found
 
@@ -102,47 +107,12 @@ def _watched(found: Fuzzed) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def made(rng: random.Random, target: Target) -> bytes:
-    """One input: random bytes, words of the language in a row, or a valid input damaged in up to eight places."""
-    kind = rng.random()
-    if kind < 0.1:
-        return rng.randbytes(rng.choice((0, 1, 2, 7, 30, 300)))
-    if kind < 0.3:
-        return rng.choice((b"", b" ")).join(rng.choice(target.words) for _ in range(rng.randint(1, 25)))
-    data = rng.choice(target.samples)
-    for _ in range(rng.choice((0, 1, 1, 2, 4, 8))):
-        data = _damaged(rng, data, target)
-    return data
-
-
-def _damaged(rng: random.Random, data: bytes, target: Target) -> bytes:
-    start, end = sorted((rng.randint(0, len(data)), rng.randint(0, len(data))))
-    end = min(end, start + rng.choice((1, 1, 4, 20, 1000)))
-    piece = data[start:end]
-    other = rng.choice(target.samples)
-    middle = rng.choice(
-        (
-            b"",
-            piece * 2,
-            piece * rng.choice((3, 50, 300)),
-            rng.randbytes(rng.randint(1, 4)),
-            bytes([rng.randrange(32, 127)]),
-            rng.choice(target.words),
-            rng.choice(target.words) * rng.choice((2, 100)),
-            other[: rng.randint(0, len(other))],
-            piece[::-1],
-            str(rng.choice((0, -1, 1e308, 2**31, 2**63, 10**30, "nan", "inf", 1e-320))).encode(),
-        )
-    )
-    return data[:start] + middle + data[end:]
-
-
 def _by_number(number: int, n: int, seed: int) -> Fuzzed:
-    return fuzz_target(TARGETS[number], max(1, round(n * TARGETS[number].share)), seed)
+    return fuzz_target(TARGETS[number], n, seed)
 
 
 def fuzz(seeds: Sequence[int], processes: int, n: int = 4000) -> str:
-    """About `n` inputs for each parser; the section of docs/benchmarks.md."""
+    """`n` inputs for each parser; the section of docs/benchmarks.md."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the children
     began_s = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -154,11 +124,12 @@ def fuzz(seeds: Sequence[int], processes: int, n: int = 4000) -> str:
     totals = [sum(each.inputs for each in found), sum(len(f.crashes) for f in found), sum(len(f.hangs) for f in found)]
     return "\n".join(
         [
-            "### Parsers fed with random and damaged input",
+            "### Every parser under hypothesis",
             "",
-            f"`python -m benchmarks fuzz --n {n}`; seed {seeds[0]}: random bytes, words of the language in a row, and",
-            "valid inputs with pieces cut, doubled, turned, spliced or replaced. A crash is any exception but the one",
-            f"that the parser promises; a hang is more than {LIMIT_S:g} s of processor time for one input.",
+            f"`python -m benchmarks fuzz --n {n}`; seed {seeds[0]}. hypothesis {hypothesis.__version__} makes random",
+            "bytes and texts, words of the language in a row, and valid inputs with pieces cut, doubled, turned,",
+            "spliced or replaced. A crash is any exception but the one that the parser promises; a hang is more than",
+            f"{LIMIT_S:g} s of processor time for one input, or {_WALL_S:g} s of waiting.",
             "",
             "| parser | inputs | crashes | hangs | slowest input | seconds |",
             "|---|---|---|---|---|---|",

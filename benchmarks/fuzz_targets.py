@@ -29,26 +29,24 @@ from pib_lab.wire_format import decode as decode_event
 
 @dataclass(frozen=True)
 class Target:
-    """One parser. samples: valid inputs; words: pieces of the language; share: of the inputs, for what is slow."""
+    """One parser. samples: valid inputs; words: pieces of the language."""
 
     name: str
     samples: tuple[bytes, ...]
     words: tuple[bytes, ...]
     make: Make
-    share: float = 1.0
 
 
 TARGETS = (
-    Target("SCPI, emulated 2400", like.SCPI_LINES, like.SCPI_WORDS, emulated.executed(emulated.smu_2400), 3.0),
-    Target("SCPI, emulated 2450", like.SCPI_LINES, like.SCPI_WORDS, emulated.executed(emulated.smu_2450), 3.0),
-    Target("TSP, emulated 2602B", like.TSP_LINES, like.TSP_WORDS, emulated.executed(emulated.smu_2602b), 3.0),
-    Target("TSP, emulated 707B", like.TSP_LINES, like.TSP_WORDS, emulated.executed(emulated.matrix_707b), 3.0),
+    Target("SCPI, emulated 2400", like.SCPI_LINES, like.SCPI_WORDS, emulated.executed(emulated.smu_2400)),
+    Target("SCPI, emulated 2450", like.SCPI_LINES, like.SCPI_WORDS, emulated.executed(emulated.smu_2450)),
+    Target("TSP, emulated 2602B", like.TSP_LINES, like.TSP_WORDS, emulated.executed(emulated.smu_2602b)),
+    Target("TSP, emulated 707B", like.TSP_LINES, like.TSP_WORDS, emulated.executed(emulated.matrix_707b)),
     Target(
         "bytes to an emulator's server",
         (*like.TSP_LINES, b"print(1)\nprint(2)\r\n"),
         like.TSP_WORDS,
         emulated.served,
-        0.5,
     ),
     Target("control port, JSON", like.CONTROL_LINES, like.JSON, emulated.controlled),
     Target(
@@ -56,20 +54,36 @@ TARGETS = (
         like.REQUESTS,
         tuple(bytes([kind]) for kind in said.Kind),
         emulated.board_requests,
-        2.0,
     ),
-    Target("emulated board, bytes", like.FRAMES, (b"\0", b"\0\0", *like.FRAMES), emulated.board_bytes, 2.0),
-    Target("board frames", like.FRAMES, (b"\0", b"\1", b"\xff", *like.FRAMES), emulated.always(ours.board_frames), 3.0),
     Target(
-        "board answers", like.PAYLOADS, (b"\0\0", b"\xff\xff", b"emulated"), emulated.always(ours.board_answers), 2.0
+        "emulated board, bytes",
+        like.FRAMES,
+        (b"\0", b"\0\0", *like.FRAMES),
+        emulated.board_bytes,
     ),
-    Target("numbers", like.NUMBER_WORDS, like.NUMBER_WORDS, emulated.always(ours.numbers), 5.0),
+    Target(
+        "board frames",
+        like.FRAMES,
+        (b"\0", b"\1", b"\xff", *like.FRAMES),
+        emulated.always(ours.board_frames),
+    ),
+    Target(
+        "board answers",
+        like.PAYLOADS,
+        (b"\0\0", b"\xff\xff", b"emulated"),
+        emulated.always(ours.board_answers),
+    ),
+    Target(
+        "numbers",
+        like.NUMBER_WORDS,
+        like.NUMBER_WORDS,
+        emulated.always(ours.numbers),
+    ),
     Target(
         "answer lines",
         (b"1.5\n", b"1,2\r\n", b"a\nb\n"),
         (*like.NUMBER_WORDS, b"\n", b"\r"),
         emulated.always(ours.answer_lines),
-        2.0,
     ),
     Target(
         "identity and error queue",
@@ -87,21 +101,18 @@ TARGETS = (
         (b"0.1,1E-5,0", b"1.000000E-04", b"1", b"HIMP"),
         like.NUMBER_WORDS,
         ours.driven(emulated.smu_2400, lambda link: Keithley2400(link, ours.LIMITS, VirtualClock())),
-        0.2,
     ),
     Target(
         "answers to the 2450's driver",
         (b"0.1,1E-5", b"1.000000E-04", b"1", b"HIMP", b"SCPI"),
         like.NUMBER_WORDS,
         ours.driven(emulated.smu_2450, lambda link: Keithley2450(link, ours.LIMITS, VirtualClock())),
-        0.2,
     ),
     Target(
         "answers to the 2600B's driver",
         (b"1e-5\t0.1\ttrue", b"1.00000e-04", b"true", b"1.0, 2.0, 3.0"),
         like.NUMBER_WORDS,
         ours.driven(emulated.smu_2602b, lambda link: Keithley2600B(link, ours.LIMITS, VirtualClock(), "a")),
-        0.2,
     ),
     Target("answers to the 707B's driver", (b"1A01;2B03", b"nil", b"1A01,1A02"), like.NUMBER_WORDS, ours.closures),
     Target(
@@ -115,16 +126,24 @@ TARGETS = (
         like.files("docs/examples/*bench.toml"),
         like.TOML,
         files.file_parser("bench.toml", read_bench_file),
-        0.5,
     ),
-    Target("protocol", tuple(like.PROTOCOLS), like.TOML, files.text_parser(parse_experiment), 0.5),
-    Target("bring-up protocol", tuple(like.PROCEDURES), like.TOML, files.text_parser(parse_procedure), 0.5),
+    Target(
+        "protocol",
+        tuple(like.PROTOCOLS),
+        like.TOML,
+        files.text_parser(parse_experiment),
+    ),
+    Target(
+        "bring-up protocol",
+        tuple(like.PROCEDURES),
+        like.TOML,
+        files.text_parser(parse_procedure),
+    ),
     Target(
         "overrides",
         like.OVERRIDES,
         like.TOML + like.OVERRIDES,
         files.text_parser(lambda text: apply_overrides(files.EXAMPLE, [text])),
-        0.25,
     ),
     Target(
         "quantities",
@@ -137,21 +156,18 @@ TARGETS = (
         like.files("data/profiles/*.toml"),
         like.TOML,
         files.file_parser("p.toml", lambda path: load_profile(str(path))),
-        0.5,
     ),
     Target(
         "wear ledger",
         (files.ledger_bytes(),),
         (b"PK", b"\0"),
         files.file_parser(f"chip/{FILE}", files.read_ledger),
-        0.5,
     ),
     Target(
         "wear ledger, its facts",
         (files.ledger_facts(),),
         like.JSON,
         files.file_parser(f"chip/{FILE}", files.read_ledger_facts),
-        0.5,
     ),
     Target("chip passport", (like.PASSPORT,), like.JSON, files.file_parser("chip.json", files.read_passport)),
     Target("guardian, JSON lines", files.guardian_lines(), like.JSON, files.guardian_told),

@@ -1,61 +1,69 @@
-"""Runs killed -9 at random instants while their outputs are on: how long until the emulators' outputs are truly off."""
+"""Runs killed -9 at random instants of all that they do: how long until the emulators' outputs are truly off."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.killed_run import Kill, Outputs, kill_once, lasting_s
 from drivers.emulators import board
 from drivers.emulators.bench_file import BenchFile
 from drivers.emulators.emulate import Running, start_bench
 from drivers.emulators.latency import LIKE_REAL, Latency
-from drivers.safe.guardian import RECORD
 from pib_lab.clocks import RealClock
 
-ROOT = Path(__file__).resolve().parents[1]
 GOAL_S = 2.0
 ROWS, COLUMNS = 8, 4
 
-_LATEST_S = 2.0  # after the first output went on
-_GIVE_UP_S = 15.0
-_START_S = 120.0
-_POLL_S = 0.001
-
-Outputs = Callable[[], dict[str, bool]]
+_ENDLESS = "epochs = 1000000\nbatch = 8\nevaluate_every = 1000000\n"
+_EVERY = 2
+_BOARD_SCHEDULE = f"epochs = 2\nbatch = 64\nevaluate_every = {_EVERY}\n"
+_FEW = ("--set", "procedure.sample=3", "--set", "procedure.cycles=2")
+_COARSE = "override = { tolerance_siemens = 6e-6, max_pulses = 2 }\n"
+_MATRIX_SCHEDULE = f"epochs = 1\nbatch = 8\nevaluate_every = {_EVERY}\n"
 
 
 @dataclass(frozen=True)
-class Kill:
-    """One run: when it was killed, and what came of it. off_s is None when something was still on at the end."""
+class Scene:
+    """A kind of run. start: emulators, and with a folder for its files what follows `pib-lab run`, and the truth about
+    the outputs; both: the guardian is killed too; share: of the kills of the first kind."""
 
-    after_s: float
-    off_s: float | None
-    confirmed: bool | None
-
-
-@contextmanager
-def board_scene() -> Iterator[tuple[str, Outputs]]:
-    """The crossbar board: [hardware] of a protocol, and the truth about its outputs."""
-    with board.start(watch=RealClock()) as server:
-        yield f'[hardware.chip]\ndriver = "memristor-board"\naddress = "{server.address}"\n', server.outputs
+    start: Callable[[Path], AbstractContextManager[tuple[list[str], Outputs]]]
+    both: bool = False
+    share: float = 1.0
 
 
 @contextmanager
-def matrix_scene() -> Iterator[tuple[str, Outputs]]:
-    """The instruments around a matrix, with latencies like the real ones': [hardware], and the truth about outputs."""
-    with station(LIKE_REAL) as (text, bench):
+def board_training(folder: Path) -> Iterator[tuple[list[str], Outputs]]:
+    """Ten classes behind the crossbar board, with latencies like a real one's."""
+    with board.start(clock=RealClock(), watch=RealClock(), latency=LIKE_REAL) as server:
+        hardware = f'[hardware.chip]\ndriver = "memristor-board"\naddress = "{server.address}"\n'
+        path = write_protocol(folder, hardware, (64, 20), 1600, 0.3, _BOARD_SCHEDULE)
+        yield [str(path), "--data-dir", str(folder)], server.outputs
+
+
+@contextmanager
+def board_procedure(folder: Path) -> Iterator[tuple[list[str], Outputs]]:
+    """The shipped procedure pulse-response on the board: trains of pulses up and down a sample of cells."""
+    with board.start(clock=RealClock(), watch=RealClock(), latency=LIKE_REAL) as server:
+        chip = {"driver": "memristor-board", "address": server.address, "serial": "emulated-1"}
+        changes = [part for key, value in chip.items() for part in ("--set", f"hardware.chip.{key}={value}")]
+        yield ["pulse-response", *changes, *_FEW], server.outputs
+
+
+@contextmanager
+def matrix_training(folder: Path) -> Iterator[tuple[list[str], Outputs]]:
+    """Two classes on 4 x 4 cells behind instruments and a matrix, with latencies like the real ones'."""
+    with station(LIKE_REAL) as (hardware, bench):
+        few = hardware.replace(f"rows = {ROWS}\n", "rows = 4\ndrive_bits = 1\nnplc = 0.01\n", 1)
+        few = few.replace("[hardware.chip.matrix]", _COARSE + "[hardware.chip.matrix]", 1)
         instruments = {name: server.instrument for name, server in bench.servers.items()}
 
         def outputs() -> dict[str, bool]:
@@ -63,7 +71,8 @@ def matrix_scene() -> Iterator[tuple[str, Outputs]]:
                 f"{name} {output}": on for name, each in instruments.items() for output, on in each.outputs().items()
             }
 
-        yield text, outputs
+        path = write_protocol(folder, few, (4, COLUMNS), 48, 0.25, _MATRIX_SCHEDULE)
+        yield [str(path), "--data-dir", str(folder)], outputs
 
 
 @contextmanager
@@ -95,109 +104,73 @@ def station(latency: Latency) -> Iterator[tuple[str, Running]]:
 
 
 SCENES = {
-    "board": (board_scene, False),
-    "board, guardian killed at the same instant": (board_scene, True),
-    "SMUs and matrix": (matrix_scene, False),
+    "training, board": Scene(board_training),
+    "training, board, guardian killed at the same instant": Scene(board_training, both=True, share=0.25),
+    "pulse-response, board": Scene(board_procedure, share=0.25),
+    "training, SMUs and matrix": Scene(matrix_training, share=0.25),
 }
 
 
 def kills(seeds: Sequence[int], processes: int, n: int = 100) -> str:
-    """The section of the figures; each scene is killed `n` times, one run at a time so that times are not shared."""
+    """The section of the figures: `n` kills of the first scene, fewer of the others; one run at a time, so that times
+    are not shared."""
     lines = [
         "### Runs that are killed",
         "",
-        f"`python -m benchmarks kills --n {n}`: {n} runs of each kind, killed with SIGKILL at a random instant within",
-        f"{_LATEST_S:g} s after their first output went on. Times are from the kill until the emulators' own outputs,",
-        "not their answers, were off; with a matrix, until its relays were open as well.",
+        f"`python -m benchmarks kills --n {n}`: short runs, killed with SIGKILL at instants drawn evenly over the time",
+        "that outputs are on in an unharmed one. Times are from the kill until the emulators' own outputs, not their",
+        "answers, were off; with a matrix, until its relays were open as well. What a run was doing is told by its own",
+        "events; an instant at which nothing was on is drawn again. All latencies are like the real instruments'.",
         "",
-        "| hardware | kills | outputs off | read back by the guardian | median | worst |",
-        "|---|---|---|---|---|---|",
+        "| run | outputs on for | kills | while it was | outputs off | read back by the guardian | median | worst |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for scene, (make, both) in SCENES.items():
-        rng = np.random.default_rng(1)
-        with tempfile.TemporaryDirectory() as folder, make() as (hardware, outputs):
-            protocol = write_protocol(Path(folder), hardware)
-            done = [_kill_one(protocol, outputs, float(rng.uniform(0.0, _LATEST_S)), both) for _ in range(n)]
-        lines.append(_row(scene, done))
+    for name, scene in SCENES.items():
+        lines += [row(name, *kill_scene(scene, max(1, round(n * scene.share)), seeds[0]))]
+        print(lines[-1], flush=True)
     return "\n".join([*lines, "", f"The goal is that no run takes longer than {GOAL_S:g} s.", ""])
 
 
-def _row(scene: str, done: Sequence[Kill]) -> str:
+def kill_scene(scene: Scene, n: int, seed: int) -> tuple[float, list[Kill]]:
+    """`n` kills while something was on, and how long an unharmed run has something on, in seconds."""
+    rng, done = np.random.default_rng(seed), list[Kill]()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, scene.start(Path(name)) as (command, outputs):
+        lasts_s = lasting_s(command, Path(name), outputs, _EVERY)
+        while len(done) < n:
+            killed = kill_once(command, Path(name), outputs, _EVERY, float(rng.uniform(0.0, lasts_s)), scene.both)
+            done += [killed] if killed else []
+    return lasts_s, done
+
+
+def row(name: str, lasts_s: float, done: Sequence[Kill]) -> str:
+    """A row of the table."""
     times = [kill.off_s for kill in done if kill.off_s is not None]
     told = [kill.confirmed for kill in done if kill.confirmed is not None]
+    phases = ", ".join(f"{phase} {count}" for phase, count in Counter(kill.phase for kill in done).most_common())
     confirmed = f"{sum(told)} of {len(told)}" if told else "-"
     median = f"{statistics.median(times):.3f} s" if times else "-"
     worst = f"{max(times):.3f} s" if len(times) == len(done) else "**still on**"
-    return f"| {scene} | {len(done)} | {len(times)} | {confirmed} | {median} | {worst} |"
+    return f"| {name} | {lasts_s:.1f} s | {len(done)} | {phases} | {len(times)} | {confirmed} | {median} | {worst} |"
 
 
-def write_protocol(folder: Path, hardware: str) -> Path:
-    """A task of two classes on an array as small as the matrix's, with more steps than anyone waits for."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(256) % 2
-    samples = rng.random((256, ROWS)) * 0.5 + 0.5 * (np.arange(ROWS) % 2 == labels[:, None])
-    np.savez(folder / "stripes.npz", x=samples, y=labels)
+def write_protocol(
+    folder: Path,
+    hardware: str,
+    shape: tuple[int, int] = (ROWS, COLUMNS),
+    samples: int = 256,
+    validation: float = 0.0,
+    schedule: str = _ENDLESS,
+) -> Path:
+    """A task with a class for every pair of columns of an array of `shape`; as it is, with more steps than anyone waits
+    for. Half of `samples` and more are to learn from."""
+    rng, (rows, columns) = np.random.default_rng(0), shape
+    labels = np.arange(samples) % (columns // 2)
+    own = np.arange(rows) % (columns // 2) == labels[:, None]
+    np.savez(folder / "stripes.npz", x=rng.random((samples, rows)) * 0.5 + 0.5 * own, y=labels)
     path = folder / "killed.toml"
     path.write_text(
-        f'name = "killed"\n[dataset]\nname = "stripes"\n{hardware}'
-        f'[[units]]\nname = "layer"\ninputs = {ROWS}\noutputs = {COLUMNS // 2}\nobjective = "cross-entropy"\n'
-        "[schedule]\nepochs = 1000000\nbatch = 8\nevaluate_every = 1000000\n"
+        f'name = "killed"\n[dataset]\nname = "stripes"\nvalidation = {validation}\n{hardware}'
+        f'[[units]]\nname = "layer"\ninputs = {rows}\noutputs = {columns // 2}\nobjective = "cross-entropy"\n'
+        f"[schedule]\n{schedule}"
     )
     return path
-
-
-def _kill_one(protocol: Path, outputs: Outputs, after_s: float, both: bool) -> Kill:
-    """Start a run, kill it `after_s` after its first output went on, and watch."""
-    out = protocol.parent / f"runs-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "pib_lab.cli", "run", str(protocol), "--out", str(out), "--no-report"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PIB_LAB_WEAR": str(protocol.parent / "wear")}
-    log = protocol.parent / "log.txt"
-    with log.open("w") as said:
-        run = subprocess.Popen(
-            [*command, "--data-dir", str(protocol.parent)],
-            cwd=ROOT,
-            env=environment,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-    try:
-        deadline_s = time.monotonic() + _START_S
-        while not any(outputs().values()):
-            if run.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeError(f"the run switched nothing on:\n{log.read_text()}")
-            time.sleep(_POLL_S)
-        time.sleep(after_s)
-        if run.poll() is not None:
-            raise RuntimeError(f"the run ended before it was killed:\n{log.read_text()}")
-        guardian = _child(run.pid)
-        if both:
-            os.kill(guardian, signal.SIGKILL)
-        run.kill()
-    finally:
-        run.kill()
-    killed_s = time.monotonic()
-    run.wait()
-    while any(outputs().values()):
-        if time.monotonic() - killed_s > _GIVE_UP_S:
-            return Kill(after_s, None, None if both else False)
-        time.sleep(_POLL_S)
-    off_s = time.monotonic() - killed_s
-    return Kill(after_s, off_s, None if both else _confirmed(next(out.iterdir()) / RECORD))
-
-
-def _child(pid: int) -> int:
-    """The guardian: the run's only child."""
-    (child,) = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return child
-
-
-def _confirmed(record: Path) -> bool:
-    """Wait for the guardian to end its record; whether it read everything back off."""
-    deadline_s = time.monotonic() + _GIVE_UP_S
-    while time.monotonic() < deadline_s:
-        last = json.loads(record.read_text().splitlines()[-1]) if record.is_file() else {}
-        if last.get("what") == "ended":
-            return bool(last["safe"])
-        time.sleep(0.01)
-    return False

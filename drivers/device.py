@@ -8,9 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from pib_lab.errors import DeviceError, LinkError
+from pib_lab.errors import DeviceError, LinkError, LostLinkError
 
 Link = TypeVar("Link")
+
+
+@contextmanager
+def once_answered() -> Iterator[None]:
+    """For the part of opening after a device's first answer: a link that fails here raises LostLinkError.
+
+    A plain LinkError says that nothing has answered, so that whoever opens takes nothing there for its own doing.
+    """
+    try:
+        yield
+    except LostLinkError:
+        raise
+    except LinkError as problem:
+        raise LostLinkError(str(problem)) from problem
 
 
 class FairLock:

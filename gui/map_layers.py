@@ -77,10 +77,8 @@ def fault_layer(unit: UnitInfo, faults: Picture, view: int) -> Picture:
 def wear_layer(unit: UnitInfo, taken: MapTaken, view: int) -> Layer:
     """Pulses so far; their logarithm where a few cells have taken most of them."""
     pulses = np.asarray(taken.pulses)
-    if is_paired(unit.parameter_shape) and view == 0:
-        pulses = pulses[..., 0] + pulses[..., 1]
-    else:
-        pulses = _side(pulses, view)
+    both = is_paired(unit.parameter_shape) and view == 0
+    pulses = pulses[..., 0] + pulses[..., 1] if both else _side(pulses, view)
     most = float(pulses.max(initial=1))
     some = pulses.ravel()[:: max(1, pulses.size // 10_000)]
     if most > _SKEWED * max(float(np.median(some)) if some.size else 1.0, 1.0):

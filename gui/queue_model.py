@@ -155,7 +155,7 @@ class QueueModel:
         """The dry run of an entry is there; an entry that has been removed since is of no interest."""
         for item in self.items:
             if item.number == number:
-                self._put(replace(item, estimate=estimate, problem=""))
+                self._put(replace(item, estimate=estimate))
 
     def refused(self, number: int, problem: str) -> None:
         """The dry run of an entry has found mistakes: it is passed over."""

@@ -36,7 +36,8 @@ class RunLine:
     def matches(self, wanted: str) -> bool:
         """Whether every word of `wanted` is in what is known of the run, its protocol's text included."""
         known = " ".join((self.folder.name, self.protocol, self.status, self.began, self.text)).lower()
-        known += " mock" if self.mock else " real"
+        if not self.problem:
+            known += " mock" if self.mock else " real"
         return all(word in known for word in wanted.lower().split())
 
 

@@ -54,6 +54,7 @@ class Key:
         return self.kind in (Kind.TABLE, Kind.TABLES, Kind.BY_NAME)
 
 
+@functools.cache
 def schema_of(model: type[BaseModel]) -> Key:
     """The keys of `model`, with the comments of its source as help."""
     schema = model.model_json_schema()

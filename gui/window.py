@@ -34,7 +34,7 @@ _AREAS = {
     Place.RIGHT: Qt.DockWidgetArea.RightDockWidgetArea,
     Place.BOTTOM: Qt.DockWidgetArea.BottomDockWidgetArea,
 }
-_SHARES = {Place.TOP: 86, Place.LEFT: 360, Place.RIGHT: 360, Place.BOTTOM: 230}
+_SHARES = {Place.TOP: 86, Place.LEFT: 338, Place.RIGHT: 338, Place.BOTTOM: 252}
 """Of the height, at first."""
 
 
@@ -183,6 +183,9 @@ class Window(QMainWindow):
         """Curves get most of the room."""
         for dock in front.values():
             dock.raise_()
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()  # else docks are resized within a window that is smaller yet
         shares = [_SHARES[place] for place in front]
         self.resizeDocks(list(front.values()), shares, Qt.Orientation.Vertical)
         sides = [dock for place, dock in front.items() if place in (Place.LEFT, Place.RIGHT)]

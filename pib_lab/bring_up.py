@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -22,15 +22,29 @@ from data.passport import Passport
 from data.procedure_record import PROTOCOL, ProcedureRecord, write_protocol, write_record
 from data.wear_ledger import WearLedger, default_folder
 from drivers.bringup.catalogue import read_settings
+from drivers.bringup.extremes import Extreme
 from drivers.bringup.reach import Reach, reach
-from drivers.safe.commands import Guarded
+from drivers.chip.limits import ElectricalLimits
+from drivers.chip.probe import ChipProbe
+from drivers.safe.commands import Guarded, SafeAction
 from drivers.safe.execution import carry_out_all
+from drivers.safe.kept import KEPT
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock, Device, DeviceContext
-from pib_lab.errors import Cancelled, DeviceError, LinkError, PibError, RunFileError
+from pib_lab.errors import Cancelled, DeviceError, LimitError, LinkError, PibError, RunFileError
 from pib_lab.events import MadeSafe
 from pib_lab.findings import Findings, Measured, Progress, Publish, Verdict
-from pib_lab.guarding import Watch, check_addresses, not_connected, require_links, told_doubt, traffic_log
+from pib_lab.guarding import (
+    Watch,
+    actions_of,
+    check_addresses,
+    may_be_on,
+    not_commanded,
+    not_connected,
+    require_links,
+    told_doubt,
+    traffic_log,
+)
 from pib_lab.overrides import apply_overrides, refuse_other_profiles
 from pib_lab.procedure import Procedure, parse_procedure
 from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished, ProcedureStarted
@@ -108,9 +122,10 @@ class BringUp:
                 return self._run(folder, started, publish, cancel)
             except _NeverBegun as problem:
                 stack.close()  # the view may keep something in the folder
-                with contextlib.suppress(OSError):  # the guardian has written something into it
-                    (folder / PROTOCOL).unlink()
-                    folder.rmdir()
+                if not (folder / KEPT).exists():  # else outputs are in doubt, and `pib-lab safe` needs both files
+                    with contextlib.suppress(OSError):  # the guardian has written something into it
+                        (folder / PROTOCOL).unlink()
+                        folder.rmdir()
                 raise problem.why from None
 
     def _run(self, folder: Path, started: str, publish: Publish, cancel: CancelToken) -> Outcome:
@@ -148,11 +163,43 @@ class BringUp:
         return outcome
 
     def check(self) -> None:
-        """Build the device and its probe, connecting to nothing. Raises ConfigurationError for what they refuse."""
+        """Build the device and its probe, connecting to nothing, and hold all that is planned against the limits.
+
+        Raises ConfigurationError for what device and probe refuse, LimitError with every act that is beyond a limit.
+        """
         device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, VirtualClock()))
-        self._probe(device)
         check_addresses({self._name: device})
+        problems = []
+        for extreme, limits in self._extremes(self._probe(device)):
+            try:
+                extreme.check(limits)
+            except LimitError as problem:
+                problems.append(str(problem))
         device.close()
+        if problems:
+            raise LimitError("\n".join(problems))
+
+    def planned(self) -> list[str]:
+        """The strongest acts of the procedure, each beside its limits: a line for people. Connects to nothing."""
+        device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, VirtualClock()))
+        lines = [extreme.told(limits) for extreme, limits in self._extremes(self._probe(device))]
+        device.close()
+        return lines
+
+    def _extremes(self, probe: Reach) -> list[tuple[Extreme, ElectricalLimits]]:
+        """With the limits that are known before the device is open. None of what does not drive a chip."""
+        if self._kind.subject != "chip":
+            return []
+        chip = cast(ChipProbe, probe)  # which is what a procedure about a chip has asked its device for
+        found = self._kind.extremes(self._settings, chip)
+        return [(extreme, chip.planned_limits(held=extreme.width_s is None)) for extreme in found]
+
+    def safe_actions(self) -> list[SafeAction]:
+        """How the device is made safe, one action for each link. Connects to nothing. Raises ConfigurationError."""
+        device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, VirtualClock()))
+        actions = actions_of({self._name: device})
+        device.close()
+        return actions
 
     def make_safe(self) -> list[SafeReport]:
         """Connect to the device, command all outputs off, read them back. A dead link is reported, not raised."""
@@ -167,7 +214,7 @@ class BringUp:
                 probe.open()
             report = probe.make_safe()
             probe.close()
-            return [report]
+            return [not_commanded(report, self._factory)]
         finally:
             device.close()
 
@@ -349,10 +396,13 @@ class _Session:
             raise DeviceError(told_doubt(self._doubtful, self._watch))
 
     def _open(self) -> None:
-        """What could not be opened has switched nothing on, and is not in doubt."""
+        """What could not be opened because nothing answered has switched nothing on, and is not in doubt."""
         try:
             self._probe.open()
         except PibError as problem:
+            if may_be_on(problem):
+                self._off()
+                raise
             if self._watch is not None:
                 self._watch.refused(self._name, self._name, first=True)
             if isinstance(problem, LinkError):

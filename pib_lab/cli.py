@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pib_lab._version import __version__
-from pib_lab.commands import bringing_up, desktop, emulating, live, recorded, running, wearing
+from pib_lab.commands import bringing_up, desktop, emulating, live, making_safe, recorded, running, wearing
 
 
 def _print_version(wanted: bool) -> None:
@@ -36,7 +36,7 @@ for _function in (
     live.pause,
     live.resume,
     live.abort,
-    live.safe,
+    making_safe.safe,
     live.attach,
     wearing.wear,
     emulating.emulate,

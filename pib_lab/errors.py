@@ -32,6 +32,10 @@ class LinkError(DeviceError):
     """The link to an instrument, or to a running experiment, is closed, dead or silent."""
 
 
+class LostLinkError(LinkError):
+    """A device that had answered answers no more while it is opened: what it does is not known."""
+
+
 class LimitError(PibError):
     """A value beyond a limit was refused before anything was sent."""
 

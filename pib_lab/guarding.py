@@ -10,15 +10,16 @@ from drivers.board.ports import find_place
 from drivers.safe.commands import Guarded, SafeAction
 from drivers.safe.execution import carry_out_all
 from drivers.safe.guardian import Guardian
+from drivers.safe.kept import forget, keep
 from drivers.wire.dialects import SCPI
 from drivers.wire.links import make_transport
 from drivers.wire.ownership import Claims
 from drivers.wire.traffic import TRAFFIC, TrafficLog
 from pib_lab.assembly import make_units
 from pib_lab.device import Clock, Device, Traffic
-from pib_lab.errors import ConfigurationError, DeviceError, LinkError, PibError
+from pib_lab.errors import ConfigurationError, DeviceError, LinkError, LostLinkError, PibError
 from pib_lab.experiment import Experiment
-from pib_lab.registry import Factory, is_real
+from pib_lab.registry import Factory, is_mock, is_real
 from pib_lab.switching_off import device_by_device, switch_off
 from pib_lab.unit import PhysicalUnit, SafeReport
 
@@ -30,7 +31,8 @@ class Watch:
         self.guardian = Guardian(folder)
         self.guardian_confirmed = False
         """After `end`: the run was in doubt, and the guardian has then read back off every output."""
-        self._claims = Claims()
+        self._folder, self._kept = folder, False
+        self._claims = Claims(folder)
         self._actions: dict[str, list[SafeAction]] = {}
         self._in_doubt: set[str] = set()
 
@@ -40,14 +42,18 @@ class Watch:
         return bool(self._in_doubt) and not self.guardian_confirmed
 
     def begin(self, devices: Mapping[str, Device]) -> None:
-        """Claim every device, start the guardian and tell it of them, before one is opened.
+        """Claim every device, note in the folder how it is made safe, tell the guardian too, before one is opened.
 
-        Raises DeviceError, or ConfigurationError as `check_addresses` does.
+        Raises DeviceError, RunFileError for a folder that cannot be written, ConfigurationError as `check_addresses`
+        does.
         """
         check_addresses(devices)
         self._actions = {name: device.safe_actions() for name, device in guarded(devices).items()}
         actions = [action for found in self._actions.values() for action in found]
         self._claims.claim(action.address for action in actions)
+        mute = [name for name, device in devices.items() if name not in self._actions and is_real(type(device))]
+        keep(self._folder, actions, mute)
+        self._kept = True
         self.guardian.start(self._claims.descriptors)
         for action in actions:
             self.guardian.register(action)
@@ -57,7 +63,7 @@ class Watch:
         self._in_doubt.add(unit)
 
     def refused(self, unit: str, device: str, first: bool) -> None:
-        """`unit` could not be opened, so it has switched nothing on.
+        """`unit` could not be opened, and nothing had answered or the protocol is wrong: it has switched nothing on.
 
         first: nor has any other unit of `device`, and so the guardian is not to command it, nor to raise an alarm.
         """
@@ -78,6 +84,8 @@ class Watch:
                 why = f"the run did not confirm all outputs of {', '.join(sorted(self._in_doubt))} off"
                 self.guardian_confirmed = self.guardian.act(why)
         self.guardian.close()
+        if self._kept and not self.in_doubt:
+            forget(self._folder)
         self._claims.release()
 
 
@@ -122,9 +130,16 @@ def not_connected(problem: LinkError, device: str) -> LinkError:
     """What to say when a device could not be connected for the first time."""
     return LinkError(
         f"hardware.{device} could not be connected: {problem}. `pib-lab list instruments` shows what is connected. It "
-        "was never connected by this run, which has switched nothing on there; its state is unknown (`pib-lab safe "
+        "never answered this run, which has switched nothing on there; its state is unknown (`pib-lab safe "
         "PROTOCOL` would command it off)"
     )
+
+
+def may_be_on(problem: PibError) -> bool:
+    """Whether a device that could not be opened may have outputs on: it had answered, and then did not as told."""
+    if isinstance(problem, LinkError):
+        return isinstance(problem, LostLinkError)
+    return isinstance(problem, DeviceError)
 
 
 def told_doubt(doubtful: Sequence[str], watch: Watch | None) -> str:
@@ -146,6 +161,19 @@ def unguarded(factories: Mapping[str, Factory]) -> list[str]:
     ]
 
 
+def not_commanded(report: SafeReport, factory: Factory) -> SafeReport:
+    """The report of what drives no hardware says so, and calls nothing confirmed."""
+    if is_real(factory) or not report.safe:
+        return report
+    kind = "mock" if is_mock(factory) else "computed"
+    return SafeReport(report.unit, (), (), f"{kind}: no device was commanded")
+
+
+def actions_of(devices: Mapping[str, Device]) -> list[SafeAction]:
+    """How every guarded device is made safe, one action for each of its links; no I/O."""
+    return [action for device in guarded(devices).values() for action in device.safe_actions()]
+
+
 @contextlib.contextmanager
 def opened(
     experiment: Experiment,
@@ -158,7 +186,8 @@ def opened(
 
     Gives the units and who watches over them. folder: where the guardian writes what it did; None for mocks, which need
     none. traffic: keeps what goes over the links. Raises DeviceError in the place of an error after which outputs were
-    not confirmed off. A unit that could not be opened has switched nothing on: it is closed, and not in doubt.
+    not confirmed off. A unit that could not be opened for want of any answer has switched nothing on: it is closed, and
+    not in doubt. One that had answered is made safe like those that were opened.
     """
     watch = None if folder is None else Watch(folder)
     devices, units = make_units(experiment, factories, clock, watch.guardian if watch else None, traffic)
@@ -193,6 +222,8 @@ def opened(
                 try:
                     unit.open()
                 except PibError as problem:
+                    if name not in connected and may_be_on(problem):
+                        raise
                     begun.pop().close()
                     if watch is not None:
                         watch.refused(unit.spec.name, name, name not in connected)
@@ -211,17 +242,16 @@ def made_safe(experiment: Experiment, factories: Mapping[str, Factory], clock: C
     """Connect to every device, command all outputs off, read them back: a report for each link, or for each unit."""
     devices, units = make_units(experiment, factories, clock)
     known = guarded(devices)
-    actions = [action for device in known.values() for action in device.safe_actions()]
     reports = [
         SafeReport(outcome.device, outcome.confirmed, outcome.not_confirmed, outcome.detail)
-        for outcome in carry_out_all(actions)
+        for outcome in carry_out_all(actions_of(devices))
     ]
     for unit, wanted in reversed(list(zip(units, experiment.units, strict=True))):
         if experiment.device_of(wanted) in known:
             continue
         with contextlib.suppress(Exception):  # a unit that cannot be opened, for whatever reason, says so in its report
             unit.open()
-        reports.append(switch_off(unit))
+        reports.append(not_commanded(switch_off(unit), factories[experiment.device_of(wanted)]))
         unit.close()
     for device in devices.values():
         device.close()

@@ -15,6 +15,7 @@ from data import datasets
 from data.reader import Reader
 from data.recorder import Recorder
 from data.wear_ledger import WearLedger, default_folder
+from drivers.safe.commands import SafeAction
 from pib_lab.assembly import make_learners, make_units
 from pib_lab.bus import Bus, View
 from pib_lab.check import DryRun, dry_run
@@ -25,7 +26,16 @@ from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LimitErro
 from pib_lab.evaluation import Material
 from pib_lab.events import CheckpointTaken, Event, Message, RunStarted, StepDone
 from pib_lab.experiment import Experiment, parse_experiment
-from pib_lab.guarding import Watch, check_addresses, made_safe, opened, require_links, traffic_log, unguarded
+from pib_lab.guarding import (
+    Watch,
+    actions_of,
+    check_addresses,
+    made_safe,
+    opened,
+    require_links,
+    traffic_log,
+    unguarded,
+)
 from pib_lab.lifetime import Lifetime, uncounted
 from pib_lab.overrides import apply_overrides, refuse_other_profiles
 from pib_lab.provenance import describe_units, git_commit, versions
@@ -224,6 +234,17 @@ class Lab:
             "" if publish.safe else _confirmed_by(watch),
             "" if log is None else log.failure,
         )
+
+    def safe_actions(self) -> list[SafeAction]:
+        """How its guarded devices are made safe, one action for each link. Connects to nothing.
+
+        Raises ConfigurationError or LimitError as building the devices does.
+        """
+        devices, _ = make_units(self.experiment, self._factories, VirtualClock())
+        actions = actions_of(devices)
+        for device in devices.values():
+            device.close()
+        return actions
 
     def make_safe(self) -> list[SafeReport]:
         """Connect to every device, command all outputs off, read them back. A dead link is reported, not raised.

@@ -12,6 +12,7 @@ from event_samples import finished, started, step
 from typer.testing import CliRunner
 
 from data.recorder import Recorder
+from drivers.safe.commands import SafeAction
 from pib_lab.bus import View
 from pib_lab.cli import app
 from pib_lab.control import Commands
@@ -66,6 +67,7 @@ class FakeLab:
     commands: Commands | None = None
     made_safe: int = 0
     calls: dict[str, Any] = field(default_factory=dict)
+    mock: bool = False
 
     def train(
         self,
@@ -87,6 +89,9 @@ class FakeLab:
         for event in (started(), step(1), finished(status)):
             views[0].show(event)
         return Run(folder, status, {"test_accuracy": 0.9, "loss": float("nan")}, Passes(5), 7, 1.5, self.safe, error)
+
+    def safe_actions(self) -> list[SafeAction]:
+        return []
 
     def make_safe(self) -> list[SafeReport]:
         self.made_safe += 1

@@ -1,6 +1,6 @@
 """Stands in for `pib-lab` in tests of the desktop's panels: answers at once, as the protocol's name says.
 
-`run`: "good" finishes, "bad" fails, "unsafe" does not confirm its outputs off, "waits" goes on until the file PROTOCOL.go
+`run`: "good" finishes, "bad" fails, "unsafe" does not confirm its outputs off, "waits" goes on until the file waits.go
 is there. `check`: "wrong" is refused; names with "mock" drive nothing. `report`, `export` write one file.
 """
 

@@ -1,7 +1,5 @@
 """Single panels of the desktop for tests, with a program that answers at once."""
 
-# ruff: noqa: E402 - the bench sees to it that Qt is there, before a panel is imported
-
 from __future__ import annotations
 
 import sys

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from bringup_bench import bring_up, check_of, failed, mock_probe
 
-from drivers.chip.probe import SensesLines
+from drivers.chip.mock_probe import MockProbe
+from drivers.chip.probe import LineReading, SensesLines
 from pib_lab.clocks import VirtualClock
 from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.findings import Verdict
@@ -51,6 +53,19 @@ def test_what_a_device_cannot_test_is_neither_passed_nor_failed() -> None:
     findings = bring_up("contact-check", Plain())  # type: ignore[arg-type]  # all that is looked at
     assert findings.verdict is Verdict.INCOMPLETE
     assert {check.verdict for check in findings.checks} == {Verdict.NOT_TESTED}
+
+
+def test_a_current_that_never_settles_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line whose current goes on changing is named, and neither passed nor failed."""
+    probe, plain = mock_probe(virgin=True), MockProbe.line_current
+
+    def restless(*arguments: Any, **options: Any) -> LineReading:
+        return replace(plain(*arguments, **options), current_a=1.0, settled=False)
+
+    monkeypatch.setattr(MockProbe, "line_current", restless)
+    check = check_of(bring_up("contact-check", probe), "leakage")
+    assert check.verdict is Verdict.NOT_TESTED
+    assert "never settled" in check.detail
 
 
 def test_levels_beyond_the_limits_are_refused_before_anything_is_sent() -> None:

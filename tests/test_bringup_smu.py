@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from bringup_bench import bring_up, check_of, failed
 from smu_bench import Station
 
-from drivers.chip.probe import ChipProbe, SweepsCells
+from drivers.chip.probe import ChipProbe, Line, LineKind, SensesLines, SweepsCells
 from drivers.emulators.crosspoints import Crosspoint
+from drivers.emulators.latency import LIKE_REAL, NONE, Latency
+from drivers.mock.forming import SHORTED_SIEMENS
+from drivers.smu.interface import Reading
+from drivers.smu.keithley_2450 import Keithley2450
 from pib_lab.errors import LimitError
 from pib_lab.findings import Verdict
 from pib_lab.unit import CancelToken
 
 QUIET = {"faulty_cells": 0.0, "step_device_to_device": 0.0}
-WITH_BLEEDS = {"gate": "1 V", "line": "1 uS", "leakage": "20 nA", "gate_leakage": "200 nA"}
+WITH_BLEEDS = {"gate": "1 V", "bleed": "10 MΩ"}
 """Every line of the station has a bleed of 10 Mohm to ground."""
 Contact = tuple[str, str]
 
@@ -34,13 +40,21 @@ class Broken(Station):
 
 @contextmanager
 def opened(
-    scheme: str = "1t1r", fault: Callable[[list[Contact]], list[Contact]] | None = None, **override: float
+    scheme: str = "1t1r",
+    fault: Callable[[list[Contact]], list[Contact]] | None = None,
+    latency: Latency = NONE,
+    cells_siemens: float = 20e-6,
+    stuck: tuple[int, int] | None = None,
+    **override: float,
 ) -> Iterator[ChipProbe]:
-    """An open probe of 4 x 4 cells, half of the way up; at its end nothing is on."""
-    station = Broken(lines=(4, 4), scheme=scheme, override=QUIET | override)
+    """An open probe of 4 x 4 cells, half of the way up; at its end nothing is on. stuck: a cell that is a short."""
+    station = Broken(lines=(4, 4), scheme=scheme, override=QUIET | override, latency=latency)
     if fault is not None:
         station.fault = fault  # type: ignore[method-assign]
-    station.bench.set_conductances(np.full((4, 4), 20e-6))
+    cells = np.full((4, 4), cells_siemens)
+    if stuck is not None:
+        cells[stuck] = SHORTED_SIEMENS
+    station.bench.set_conductances(cells)
     probe = station.device().probe(4, 4)
     probe.open()
     yield probe
@@ -73,6 +87,55 @@ def test_an_open_line_fails_continuity(line: str) -> None:
     assert failed(findings) == ["continuity"]
     named = f"{'row' if kind == 'gate' else kind} {int(number) - 1}: open"
     assert named in check_of(findings, "continuity").detail
+
+
+@pytest.mark.parametrize("scheme", ["1t1r", "v/2"])
+@pytest.mark.parametrize("cells_siemens", [20e-9, 20e-6])
+@pytest.mark.parametrize("line", ["row 3"])
+def test_sources_that_settle_slowly_accuse_no_sound_line(scheme: str, cells_siemens: float, line: str) -> None:
+    """With the instruments' own latencies, virgin or formed cells and one that is a short, one open line is found and
+    no other is suspected."""
+
+    def cut(contacts: list[Contact]) -> list[Contact]:
+        return [(bus, to) for bus, to in contacts if to != line]
+
+    with opened(scheme, cut, LIKE_REAL, cells_siemens, stuck=(3, 3)) as probe:
+        findings = bring_up("contact-check", probe, **WITH_BLEEDS)
+    assert failed(findings) == ["continuity"]
+    if scheme == "v/2" and cells_siemens > 1e-6:  # formed cells of the open line join those that cross it
+        assert "mend that first" in check_of(findings, "shorts between neighbours").detail
+    kind, number = line.split()
+    check = check_of(findings, "continuity")
+    assert check.detail.startswith(f"{kind} {int(number) - 1}: open")
+    assert check.numbers["bad"] == 1
+
+
+def test_bleeds_are_subtracted_and_what_is_left_of_them_widens_the_limits() -> None:
+    """A gate's bleed of 10 Mohm at 1 V takes 100 nA: told beside a limit wider by its tolerance; ignored, it fails."""
+    with opened() as probe:
+        known = check_of(bring_up("contact-check", probe, **WITH_BLEEDS), "gate leakage")
+        ignored = check_of(bring_up("contact-check", probe, gate="1 V"), "gate leakage")
+    assert known.limits == pytest.approx({"most_a": 1e-9 + 0.05 * 100e-9, "bled_a": 100e-9})
+    assert abs(known.numbers["worst_a"]) < 1e-9
+    assert ignored.verdict is Verdict.FAIL
+    assert ignored.numbers["worst_a"] == pytest.approx(100e-9, rel=0.01)
+
+
+def test_waiting_for_a_current_to_settle_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current that goes on drifting is read about fifty times at most, and is said not to have settled."""
+    plain, readings = Keithley2450.read, itertools.count()
+
+    def drifting(smu: Keithley2450) -> Reading:
+        return replace(plain(smu), current_a=1e-6 * 2.0 ** (next(readings) % 9))
+
+    with opened() as probe:
+        assert isinstance(probe, SensesLines)
+        monkeypatch.setattr(Keithley2450, "read", drifting)
+        row = Line(LineKind.ROW, 1)
+        reading = probe.line_current([row], 0.1, row, within_a=1e-9)
+        monkeypatch.undo()
+    assert not reading.settled
+    assert next(readings) < 50
 
 
 @pytest.mark.parametrize("kind", ["row", "column"])

@@ -124,11 +124,34 @@ def test_each_model_starts_alone_and_answers_its_name(model: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("smu-2400", "file.toml"), ("bench",), ("bench", "nowhere.toml"), ("smu-2400", "--chip", "nothing"), ("toaster",)],
+    [("smu-2400", "file.toml"), ("bench",), ("bench", "nowhere.toml"), ("smu-2400", "--chip", "nothing")],
 )
 def test_emulate_refuses_what_it_cannot_start(arguments: tuple[str, ...]) -> None:
     """Bad input ends with a message and exit code 2."""
     assert CliRunner().invoke(app, ["emulate", *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("smu-2460",), "'smu-2460' cannot be emulated; did you mean 'smu-2450'?"),
+        (("smu-2400", "--pty", "--port", "3"), "a pseudo-terminal has no port"),
+        (("crossbar-board", "--pty", "--port", "3"), "a pseudo-terminal has no port"),
+    ],
+)
+def test_emulate_says_what_is_wrong(arguments: tuple[str, ...], message: str) -> None:
+    """An instrument that does not exist and a pseudo-terminal with a port are refused in plain words, exit code 2."""
+    result = CliRunner().invoke(app, ["emulate", *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Value error" not in result.output
+
+
+def test_a_bench_can_be_made_virgin() -> None:
+    """All cells are still to be formed, those of a board's own chip too."""
+    bench = read_bench_file(EXAMPLE).made_virgin()
+    assert bench.chip.defects.virgin
+    assert all(instrument.chip.defects.virgin for instrument in bench.instruments if instrument.chip)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -116,7 +116,7 @@ def test_a_device_that_was_never_connected_is_not_in_doubt(tmp_path: Path, monke
     text = str(problem.value)
     assert text.startswith("hardware.chip could not be connected")
     assert "pib-lab list instruments" in text
-    assert "never connected by this run" in text
+    assert "never answered this run" in text
     assert "its state is unknown" in text
     assert "confirmed" not in text
     assert list(tmp_path.iterdir()) == []

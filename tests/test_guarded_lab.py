@@ -16,8 +16,12 @@ import pib_lab
 import pib_lab.lab
 from data.reader import Reader
 from drivers.safe.guardian import RECORD, Guardian
+from drivers.safe.kept import KEPT, read_kept
+from pib_lab.assembly import make_units
+from pib_lab.clocks import VirtualClock
 from pib_lab.errors import DeviceError
 from pib_lab.events import Message
+from pib_lab.guarding import Watch
 from pib_lab.lab import Lab
 
 
@@ -207,3 +211,30 @@ def test_safe_of_a_dead_runs_folder_commands_its_devices(tmp_path: Path, source:
     source.on = True
     assert call("safe", folder).exit_code == 0
     assert not source.on
+
+
+def test_what_a_run_has_noted_of_its_devices_goes_when_they_are_off(tmp_path: Path, source: Source) -> None:
+    """No note is left of devices that the run, or its guardian, has read back off."""
+    for more in ("", "mute = true"):
+        assert not (opened(tmp_path, source, more=more).train(tmp_path / f"runs{more}").folder / KEPT).exists()
+
+
+def test_what_a_run_has_noted_of_its_devices_stays_while_they_are_in_doubt(tmp_path: Path, source: Source) -> None:
+    """An output that neither the run nor the guardian has read back off is still known by the run's folder."""
+    source.stuck = True
+    kept = read_kept(opened(tmp_path, source, more="mute = true").train(tmp_path).folder)
+    assert kept is not None
+    assert [action.device for action in kept.actions] == ["chip"]
+
+
+def test_a_device_that_says_not_how_it_is_made_safe_is_noted_too(tmp_path: Path, source: Source) -> None:
+    """It is reported as NOT confirmed off, with what to do."""
+    lab = opened(tmp_path, source, driver="unguarded")
+    watch = Watch(tmp_path)
+    watch.begin(make_units(lab.experiment, {"chip": UnguardedChip}, VirtualClock())[0])
+    kept = read_kept(tmp_path)
+    watch.end()
+    assert kept is not None
+    (report,) = kept.make_safe()
+    assert (report.unit, report.not_confirmed) == ("chip", ("all outputs",))
+    assert "pib-lab safe PROTOCOL" in report.detail

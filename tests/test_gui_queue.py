@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from cli_tools import PROTOCOL, call, last_line
 from hypothesis import given
 from hypothesis import strategies as st
 from panels_bench import Panels, panels
 
 from gui.confirmation import StartGate
-from gui.dry_run import estimate_of, short_count
+from gui.dry_run import Estimate, estimate_of, short_count
 from gui.panels.queue import QueuePanel
 from gui.processes import Order
 from gui.queue_model import ItemState, QueueModel, sweep_values
@@ -144,7 +147,7 @@ def test_stop_holds_the_queue(panels: Panels) -> None:
     panels.desk.stop_told.emit(StopReport("asking the run to switch off"))
     assert panel.held_label.text() == "STOP was pressed"
     panels.desk.stop_told.emit(StopReport("", (DeviceOff("smu", (), ("output",)),), done=True))
-    assert "NOT" in panel.release_button.text() or "checked the outputs" in panel.release_button.text()
+    assert panel.release_button.text() == "I have checked the outputs: go on"
     assert not panel.start_button.isEnabled()
 
 
@@ -210,6 +213,17 @@ def test_end_of_a_run_decides_whether_the_queue_goes_on(
     assert (queue.take_next() is not None) is (state in (ItemState.FINISHED, ItemState.FAILED))
 
 
+def test_late_dry_run_does_not_hide_how_a_run_ended() -> None:
+    """A run may be over before its dry run is: why it failed stays to be read."""
+    queue = QueueModel()
+    item = queue.add("first")
+    queue.take_next()
+    queue.ended(item.number, 2, "no such port")
+    queue.estimated(item.number, Estimate(1.0, 2, 3, True))
+    queue.refused(item.number, "something else")
+    assert (queue.items[0].problem, queue.items[0].state) == ("no such port", ItemState.FAILED)
+
+
 def test_later_reason_does_not_hide_an_unsafe_one() -> None:
     """Once outputs may be on, the queue is held for that reason until an operator has looked."""
     queue = QueueModel()
@@ -266,6 +280,19 @@ def test_shipped_mock_needs_no_confirmation_and_a_board_does() -> None:
     gate.confirm(Order("memristor-board-digits"))
     assert not gate.needs(Order("memristor-board-digits"))
     assert gate.needs(Order("memristor-board-digits", ("limits.drive=1 V",)))
+
+
+@pytest.mark.parametrize(("driver", "mock"), [("mock-memristor-chip", True), ("memristor-board", False)])
+def test_real_dry_run_is_understood(tmp_path: Path, driver: str, mock: bool) -> None:
+    """What `pib-lab check --json` prints has all that is shown, and says whether real devices would be driven."""
+    address = "" if mock else 'address = "socket://127.0.0.1:9"\n'
+    text = PROTOCOL.replace('driver = "mock-memristor-chip"\n', f'driver = "{driver}"\n{address}')
+    (tmp_path / "tiny.toml").write_text(text)
+    estimate = estimate_of(0, last_line(call("check", tmp_path / "tiny.toml", "--json")), "")
+    assert estimate.mock is mock
+    assert [unit.shape for unit in estimate.units] == ["64 x 8", "8 x 10"]
+    assert estimate.passes > 0
+    assert estimate.time_s > 0
 
 
 def test_dry_run_of_another_version_is_refused() -> None:

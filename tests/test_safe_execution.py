@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from guardian_bench import Source
 from smu_bench import EASY, Station
 
 from drivers.board.protocol import Outputs
@@ -60,6 +61,14 @@ def running(model: str, *, pty: bool = False) -> Running:
 
 def action_for(model: str, emulated: Running) -> SafeAction:
     return RECIPES[model](model, emulated.addresses[model])
+
+
+def soon_off(outputs: Callable[[], dict[str, bool]]) -> bool:
+    """What was sent and not waited for is carried out in a moment."""
+    deadline_s = time.monotonic() + 2.0
+    while any(outputs().values()) and time.monotonic() < deadline_s:
+        threading.Event().wait(0.005)
+    return not any(outputs().values())
 
 
 @pytest.mark.parametrize("pty", [False, True], ids=["tcp", "serial"])
@@ -130,6 +139,49 @@ def test_silence_is_bounded() -> None:
         assert time.monotonic() - began_s < 3.0
     assert outcome.not_confirmed == ("output",)
     assert "no whole answer" in outcome.detail
+
+
+@pytest.mark.parametrize("pty", [False, True], ids=["tcp", "serial"])
+@pytest.mark.parametrize("fault", [WireFault.NO_ANSWER, WireFault.GARBAGE])
+@pytest.mark.parametrize("model", list(ON))
+def test_what_hears_but_is_not_heard_goes_off(model: str, fault: WireFault, pty: bool) -> None:
+    """Every answer is lost: the device is commanded all the same, at zero and off, and is NOT confirmed."""
+    with running(model, pty=pty) as emulated:
+        emulated.servers[model].faults.arm(fault)
+        action = action_for(model, emulated)
+        outcome = carry_out(action, bound_s=0.1)
+        assert soon_off(emulated.servers[model].instrument.outputs)
+    assert (outcome.confirmed, outcome.not_confirmed) == ((), action.names)
+    assert "commanded off blindly" in outcome.detail
+
+
+def test_a_stranger_that_falls_silent_is_not_commanded() -> None:
+    """What has once said that it is another instrument keeps its outputs, whatever becomes of its answers."""
+    with Source() as source:
+        source.identity = "ACME,LASER,1,1"
+        plain = source._execute
+
+        def once(message: str) -> str | None:
+            answer = plain(message)
+            source.silent = source.heard.count("*IDN?") > 1
+            return answer
+
+        source._execute = once  # type: ignore[method-assign]
+        source.on = True
+        outcome = carry_out(keithley_2400("smu", source.address), bound_s=0.3)
+        assert source.on
+    assert outcome.attempts > 1
+    assert outcome.not_confirmed == ("output",)
+    assert "blindly" not in outcome.detail
+
+
+def test_what_cannot_be_connected_is_not_said_to_have_heard() -> None:
+    """Nothing was sent, and nothing is claimed."""
+    with Source() as source:
+        address = source.address
+    outcome = carry_out(keithley_2400("smu", address), bound_s=0.1)
+    assert "no connection" in outcome.detail
+    assert "blindly" not in outcome.detail
 
 
 def test_a_matrix_opens_after_the_sources_have_gone_off() -> None:
@@ -220,6 +272,15 @@ def test_a_board_on_a_bad_link_goes_off(server: board.BoardServer) -> None:
     outcome = carry_out(crossbar_board("chip", server.address), bound_s=10.0)
     assert not any(server.outputs().values())
     assert outcome.safe
+
+
+def test_a_board_that_hears_but_is_not_heard_goes_off(server: board.BoardServer) -> None:
+    """None of its answers arrives: its outputs go off, and are NOT confirmed."""
+    server.faults.arm(WireFault.NO_ANSWER)
+    outcome = carry_out(crossbar_board("chip", server.address), bound_s=0.1)
+    assert soon_off(server.outputs)
+    assert outcome.not_confirmed == ("row drivers", "word lines")
+    assert "commanded off blindly" in outcome.detail
 
 
 def test_an_output_of_a_board_that_hangs_is_not_confirmed(server: board.BoardServer) -> None:

@@ -167,11 +167,24 @@ def test_all_silent_links_of_a_chip_are_waited_for_once(served: Served) -> None:
 
 
 def test_one_silent_link_keeps_no_other_output_on(served: Served) -> None:
-    """The 2400 is silent: what it drives is in doubt, and everything else is truly off and confirmed."""
+    """The 2400 is silent: what it drives is in doubt, and everything else is truly off and confirmed; but it hears."""
     served.station.servers["2400"].faults.arm(WireFault.NO_ANSWER)
     report = served.unit.make_safe()
     assert report.not_confirmed == ("bias",)
     assert set(report.confirmed) == {"drive", "plus", "minus", "matrix"}
+    assert "commanded off blindly" in report.detail
+    deadline_s = time.monotonic() + 2.0
+    while served.station.truly_on() and time.monotonic() < deadline_s:
+        threading.Event().wait(0.005)
+    assert served.station.truly_on() == []
+
+
+def test_links_that_take_no_connection_are_not_said_to_have_heard(served: Served) -> None:
+    """With the 2400 gone its output is in doubt, and nothing is claimed; all others go off and are confirmed."""
+    served.station.servers["2400"].close()
+    report = served.unit.make_safe()
+    assert report.not_confirmed == ("bias",)
+    assert "blindly" not in report.detail
     assert served.station.truly_on() == ["2400.output"]
 
 

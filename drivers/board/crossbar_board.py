@@ -44,7 +44,8 @@ class CrossbarBoard:
     permit: asked each time before outputs go on, and raises where they must not; pulses: what a cell may get as a
     pulse, when that is less than the board allows.
 
-    Raises what BoardLink raises, and LimitError before anything is sent.
+    Raises what BoardLink raises, and LimitError before anything is sent; DeviceError for an output that does not
+    go off on opening.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class CrossbarBoard:
         self._link, self._gate_v, self._permit = link, gate_v, permit
         self._own, self._pulses = chip, pulses
         self._in_force = link.identity.limits
+        if hanging := self.switch_off():
+            raise DeviceError(
+                f"{self._name}: {', '.join(hanging)} were told to go off and read back on; switch the board off at its "
+                "supply and have it mended"
+            )
         self.tighten(chip)
 
     def tighten(self, chip: ElectricalLimits) -> None:

@@ -40,7 +40,8 @@ TIMEOUT_S = 0.5
 
 
 class BoardLink:
-    """A session with one board. `connect` makes the port; `now_s` is the time by which answers are awaited.
+    """A session with one board. `connect` makes the port; `now_s` is the time by which answers are awaited; address:
+    where the port leads, for messages.
 
     Raises LinkError when no good answer has come within `bound_s`, DeviceError or LimitError for what is refused.
     """
@@ -53,6 +54,7 @@ class BoardLink:
         deadman_s: float = DEFAULT_DEADMAN_MS / 1000,
         timeout_s: float = TIMEOUT_S,
         now_s: Callable[[], float] = time.monotonic,
+        address: str = "",
     ) -> None:
         self._name, self._timeout_s, self._now_s = name, timeout_s, now_s
         self._lock = FairLock(name)
@@ -63,12 +65,20 @@ class BoardLink:
         self._outputs = Outputs.NONE
         self._port = connect()
         try:
-            hello = Hello(VERSION, round(deadman_s * 1000))
-            self.identity = self.understood(Identity.decode, self.request(Kind.HELLO, hello.encode()))
+            self.identity = self.understood(Identity.decode, self._greet(round(deadman_s * 1000), address or name))
         except BaseException:
             self._port.close()
             raise
         self._heartbeat = _Heartbeat(self, self.identity.deadman_ms / 1000)
+
+    def _greet(self, deadman_ms: int, where: str) -> bytes:
+        try:
+            return self.request(Kind.HELLO, Hello(VERSION, deadman_ms).encode())
+        except LinkError as problem:
+            raise LinkError(
+                f"no board answered at {where}, though something is there: is that a board's address, and has the "
+                f"board power? ({problem})"
+            ) from problem
 
     def bound_s(self, busy_s: float = 0.0) -> float:
         """The longest that a request may take which keeps the board busy for `busy_s`: all its attempts, after a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from drivers.bringup import (
     pulse_response,
     scan_faults,
 )
+from drivers.bringup.extremes import Extreme
 from drivers.bringup.job import Job
 from drivers.bringup.reach import Subject
 from drivers.optics.calibration import (
@@ -35,12 +36,14 @@ from pib_lab.procedure import Settings, validated
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A procedure: its settings, what carries it out, and the most pulses that one cell gets between two tellings of
-    its progress, for the wear that a killed procedure is charged with. job: what it is given, on a chip or on a rig."""
+    its progress, for the wear that a killed procedure is charged with. job: what it is given, on a chip or on a rig.
+    extremes: the strongest that it will do to the chip behind a probe."""
 
     settings: type[Settings]
     run: Callable[[Any, Any], Findings]
     most_pulses: Callable[[Any], int] = lambda settings: 0
     job: Callable[..., Job | RigJob] = Job
+    extremes: Callable[[Any, Any], Sequence[Extreme]] = lambda settings, probe: ()
 
     @property
     def subject(self) -> Subject:
@@ -49,10 +52,22 @@ class Kind:
 
 
 KINDS = {
-    "contact-check": Kind(contact_check.ContactCheck, contact_check.run),
-    "form-cells": Kind(form_cells.FormCells, form_cells.run, lambda s: s.max_pulses + s.reset_attempts),
-    "iv-sweep": Kind(iv_sweep.IvSweep, iv_sweep.run, lambda s: s.cycles * (4 * s.points + 2)),
-    "pulse-response": Kind(pulse_response.PulseResponse, pulse_response.run, lambda s: s.pulses * (2 * s.cycles + 1)),
+    "contact-check": Kind(contact_check.ContactCheck, contact_check.run, extremes=contact_check.extremes),
+    "form-cells": Kind(
+        form_cells.FormCells,
+        form_cells.run,
+        lambda s: s.max_pulses + s.reset_attempts,
+        extremes=form_cells.extremes,
+    ),
+    "iv-sweep": Kind(
+        iv_sweep.IvSweep, iv_sweep.run, lambda s: s.cycles * (4 * s.points + 2), extremes=iv_sweep.extremes
+    ),
+    "pulse-response": Kind(
+        pulse_response.PulseResponse,
+        pulse_response.run,
+        lambda s: s.pulses * (2 * s.cycles + 1),
+        extremes=pulse_response.extremes,
+    ),
     "map-conductance": Kind(map_conductance.MapConductance, map_conductance.run),
     "scan-faults": Kind(scan_faults.ScanFaults, scan_faults.run, lambda s: scan_faults.MOST_PULSES),
     "daily-check": Kind(daily_check.DailyCheck, daily_check.run),

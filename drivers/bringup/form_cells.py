@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme
 from drivers.bringup.job import Cell, Job, completed
 from drivers.chip.probe import ChipProbe, Pulse, PulsesCells
 from pib_lab.errors import ConfigurationError
@@ -74,8 +75,9 @@ def run(job: Job, settings: FormCells) -> Findings:
     probe = job.probe
     if not isinstance(probe, PulsesCells):
         return Findings((not_tested("forming yield", "this device cannot give raw pulses"),))
+    for extreme in extremes(settings, probe):
+        extreme.check(probe.limits)
     ramp = _ramp(settings)
-    _check_limits(probe, settings, float(ramp[-1]))
     rows, columns = probe.shape
     cells = [(row, column) for row in range(rows) for column in range(columns)]
     former = _Former(probe, probe, settings, ramp)
@@ -106,13 +108,15 @@ def _ramp(settings: FormCells) -> Array64:
     return np.asarray(settings.gate_start_v + settings.gate_step_v * np.arange(steps + 1))
 
 
-def _check_limits(probe: ChipProbe, settings: FormCells, gate_v: float) -> None:
-    for level_v, gate, what in (
-        (settings.level_v, gate_v, "forming"),
-        (settings.reset_level_v, settings.reset_gate_v, "RESET after forming"),
-    ):
-        probe.limits.check_gate(gate, what)
-        probe.limits.check_pulse(level_v, settings.current_a, settings.width_s, 2.0 * settings.width_s, what)
+def extremes(settings: FormCells, probe: ChipProbe) -> list[Extreme]:
+    """The end of the ramp, and a RESET. Raises ConfigurationError for a ramp that does not fit its steps."""
+    s, last_v = settings, float(_ramp(settings)[-1])
+    if not isinstance(probe, PulsesCells):
+        return []
+    return [
+        Extreme("forming", s.level_v, last_v, s.current_a, s.width_s),
+        Extreme("RESET after forming", s.reset_level_v, s.reset_gate_v, s.current_a, s.width_s),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme
 from drivers.bringup.job import Job, completed, sample_cells
-from drivers.chip.probe import SweepsCells
+from drivers.chip.probe import ChipProbe, SweepsCells
 from pib_lab.findings import Findings, cell_name, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Settings, Volts
 from pib_lab.quantities import Array64
@@ -35,10 +36,9 @@ def run(job: Job, settings: IvSweep) -> Findings:
     probe = job.probe
     if not isinstance(probe, SweepsCells):
         return Findings((not_tested("switching", "this device cannot hold a voltage across a cell and measure"),))
-    limits, s = probe.limits, settings
-    for level_v, gate_v in ((s.set_level_v, s.set_gate_v), (s.reset_level_v, s.reset_gate_v)):
-        limits.check_gate(gate_v, "I-V sweep")
-        limits.check_voltage(level_v, s.compliance_a, "I-V sweep")
+    s = settings
+    for extreme in extremes(settings, probe):
+        extreme.check(probe.limits)
     cells = sample_cells(probe.shape, s.sample)
     halves = ((_branch(s.set_level_v, s.points), s.set_gate_v), (_branch(-s.reset_level_v, s.points), s.reset_gate_v))
     volts = np.concatenate([levels for levels, _ in halves])
@@ -81,6 +81,17 @@ def run(job: Job, settings: IvSweep) -> Findings:
     )
     arrays = {"volts_v": volts, "currents_a": currents, "clamped": clamped, "states_siemens": states}
     return Findings(checks, {**arrays, "cells": np.array(cells), "pulses": probe.pulses()})
+
+
+def extremes(settings: IvSweep, probe: ChipProbe) -> list[Extreme]:
+    """The ends of both branches."""
+    s = settings
+    if not isinstance(probe, SweepsCells):
+        return []
+    return [
+        Extreme("I-V sweep, SET", s.set_level_v, s.set_gate_v, s.compliance_a),
+        Extreme("I-V sweep, RESET", s.reset_level_v, s.reset_gate_v, s.compliance_a),
+    ]
 
 
 def _branch(level_v: float, points: int) -> Array64:

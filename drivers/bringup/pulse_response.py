@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme
 from drivers.bringup.job import Cell, Job, completed, sample_cells
 from drivers.chip.probe import ChipProbe, Pulse, PulsesCells
 from pib_lab.findings import Findings, cell_name, judged, not_tested, some
@@ -41,9 +42,8 @@ def run(job: Job, settings: PulseResponse) -> Findings:
         Pulse(s.set_level_v, s.width_s, s.set_gate_v, s.current_a),
         Pulse(-s.reset_level_v, s.width_s, s.reset_gate_v, s.current_a),
     )
-    for pulse in trains:
-        probe.limits.check_gate(pulse.gate_v, "pulse response")
-        probe.limits.check_pulse(pulse.level_v, s.current_a, s.width_s, 2.0 * s.width_s, "pulse response")
+    for extreme in extremes(settings, probe):
+        extreme.check(probe.limits)
     cells = sample_cells(probe.shape, s.sample)
     response = np.full((len(cells), s.cycles, 2, s.pulses + 1, s.reads), np.nan)
     done = 0
@@ -74,6 +74,17 @@ def run(job: Job, settings: PulseResponse) -> Findings:
     )
     arrays = {"response_siemens": response, "cells": np.array(cells), "window_siemens": np.array([low, high])}
     return Findings(checks, {**arrays, "pulses": probe.pulses()})
+
+
+def extremes(settings: PulseResponse, probe: ChipProbe) -> list[Extreme]:
+    """A pulse of either train."""
+    s = settings
+    if not isinstance(probe, PulsesCells):
+        return []
+    return [
+        Extreme("pulse response, SET", s.set_level_v, s.set_gate_v, s.current_a, s.width_s),
+        Extreme("pulse response, RESET", s.reset_level_v, s.reset_gate_v, s.current_a, s.width_s),
+    ]
 
 
 def _read(probe: ChipProbe, cell: Cell, reads: int) -> Array64:

@@ -15,10 +15,10 @@ from drivers.board.protocol import DEFAULT_DEADMAN_MS, MAX_DEADMAN_MS, OUTPUT_NA
 from drivers.board.tiles import Tiling
 from drivers.chip.board_probe import BoardProbe
 from drivers.chip.differential import DifferentialPairs
-from drivers.chip.limits import GATE_MAX_V, ElectricalLimits
+from drivers.chip.limits import ElectricalLimits
 from drivers.chip.probe import ChipProbe
 from drivers.chip.profiles import Use, electrical_limits, load_real_profile
-from drivers.device import DeviceSession
+from drivers.device import DeviceSession, once_answered
 from drivers.mock.frontend import pick_range, range_series
 from drivers.mock.wires import cell_attenuation
 from drivers.safe.commands import SafeAction
@@ -60,7 +60,7 @@ class MemristorBoard:
         self.profile = load_real_profile(str(options.get("profile", "chip-b")), override)
         self._name, self._address = context.name, options["address"]
         self._serial = options.get("serial")
-        self._gate_v = _positive(options, "gate_v", GATE_V, GATE_MAX_V, where)
+        self._gate_v = _positive(options, "gate_v", GATE_V, math.inf, where)  # how much is a matter of limits
         electrical_limits(self.profile, Use.GATES).check_gate(self._gate_v, f"{where}.gate_v")
         self._pulses_for = Use.WRITING
         self._deadman_s = _positive(options, "deadman_s", DEFAULT_DEADMAN_MS / 1000, MAX_DEADMAN_MS / 1000, where)
@@ -111,11 +111,13 @@ class MemristorBoard:
             lambda: open_port(self._address, self._context.traffic),
             deadman_s=self._deadman_s,
             timeout_s=self._timeout_s,
+            address=self._address,
         )
         try:
             self._check(link.identity)
             reading, pulses = electrical_limits(p, Use.READING), electrical_limits(p, self._pulses_for)
-            return CrossbarBoard(link, reading, self._gate_v, self._context.require_guard, pulses)
+            with once_answered():
+                return CrossbarBoard(link, reading, self._gate_v, self._context.require_guard, pulses)
         except BaseException:
             link.close()
             raise
@@ -186,7 +188,7 @@ class BoardCrossbar(DifferentialPairs):
         name = self._spec.name
         self._session.open(name)
         try:
-            with self._session.link(name) as board:
+            with once_answered(), self._session.link(name) as board:
                 board.tighten(ElectricalLimits(math.inf, self._current_limit_a))
                 for tile in self._tiles:
                     board.use(tile.window)

@@ -10,6 +10,7 @@ from drivers.board.crossbar_board import CrossbarBoard
 from drivers.board.protocol import Window
 from drivers.chip.limits import ElectricalLimits
 from drivers.chip.probe import Pulse
+from drivers.chip.profiles import Use, electrical_limits
 from drivers.mock.frontend import pick_range
 from drivers.mock.wires import cell_attenuation
 from pib_lab.device import UnitRequest
@@ -70,6 +71,10 @@ class BoardProbe:
         if self._limits is None:
             raise DeviceError("board: its limits are known once it is open; call open() first")
         return self._limits
+
+    def planned_limits(self, *, held: bool) -> ElectricalLimits:
+        """Of the profile, to form."""
+        return electrical_limits(self._profile, Use.FORMING)
 
     def open(self) -> None:
         """Connect; outputs stay off."""

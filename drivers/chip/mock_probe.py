@@ -69,6 +69,10 @@ class MockProbe:
         """Of the profile, to form."""
         return electrical_limits(self._physics.profile, Use.FORMING)
 
+    def planned_limits(self, *, held: bool) -> ElectricalLimits:
+        """As `limits`."""
+        return self.limits
+
     def open(self) -> None:
         """Open the unit behind it."""
         self._unit.open()
@@ -188,9 +192,9 @@ class MockProbe:
         return True
 
     def line_current(
-        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0
+        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0, within_a: float = 0.0
     ) -> LineReading:
-        """Solved from the network of lines and cells; the source clamps at its limit of current."""
+        """Solved from the network of lines and cells, which has settled; the source clamps at its limit of current."""
         on_gate = sensed.kind is LineKind.GATE
         limits = electrical_limits(self._physics.profile, Use.GATES if on_gate else Use.FORMING)
         limits.check_voltage(level_v, limits.current_a, str(sensed))

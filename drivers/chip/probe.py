@@ -50,10 +50,12 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class LineReading:
-    """Current into the sensed line; clamped: the source was at its limit, so the true one is larger."""
+    """Current into the sensed line; clamped: the source was at its limit, so the true one is larger; not settled: it
+    was still changing when the probe gave up waiting, so the value tells nothing."""
 
     current_a: float
     clamped: bool = False
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,12 @@ class ChipProbe(Protocol):
     @property
     def limits(self) -> ElectricalLimits:
         """What lines and cells may be driven with while the chip is brought up; known once the probe is open."""
+
+    def planned_limits(self, *, held: bool) -> ElectricalLimits:
+        """What is known of `limits` before anything is open; the device itself may allow less.
+
+        held: of levels that stay while currents are measured, else of pulses.
+        """
 
     def open(self) -> None:
         """Connect; outputs stay off until they are needed."""
@@ -136,9 +144,11 @@ class SensesLines(Protocol):
         """Whether there are gate lines: one a row."""
 
     def line_current(
-        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0
+        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0, within_a: float = 0.0
     ) -> LineReading:
         """With `driven` at `level_v`, gates at `gates_v` and all other lines at 0 V: the current into `sensed`.
+
+        Read once it has settled: until two readings agree within `within_a`, or within a few percent of their value.
 
         A driven line's current counts positive into the chip, that of a line at 0 V positive out of it.
         """

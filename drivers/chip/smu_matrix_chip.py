@@ -25,6 +25,7 @@ from drivers.chip.differential import DifferentialPairs
 from drivers.chip.limits import ElectricalLimits
 from drivers.chip.probe import ChipProbe
 from drivers.chip.profiles import Use, load_real_profile
+from drivers.chip.smu_matrix_acts import safe_action
 from drivers.chip.smu_matrix_costs import unit_costs
 from drivers.chip.smu_matrix_limits import check_pulses, check_write, limits_within
 from drivers.chip.smu_matrix_options import parse_options
@@ -40,8 +41,6 @@ from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.experiment import check_options
 from pib_lab.quantities import Array, Counts, Mask, Quantity
 from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
-
-_SAFE = {"keithley-2400": safe_recipes.keithley_2400, "keithley-2450": safe_recipes.keithley_2450}
 
 
 class MemristorSmuMatrix:
@@ -115,8 +114,7 @@ class MemristorSmuMatrix:
             if source.model == "keithley-2600b":
                 channels.setdefault((stage, source.address), []).append(f"smu{source.channel}")
             else:
-                action = _SAFE[source.model](f"{name}.{bus}", source.address)
-                actions.append(dataclasses.replace(action, stage=stage))
+                actions.append(dataclasses.replace(safe_action(f"{name}.{bus}", source), stage=stage))
         for (stage, address), of in channels.items():
             action = safe_recipes.keithley_2600(f"{name}.{'+'.join(of)}", address, of)
             actions.append(dataclasses.replace(action, stage=stage))

@@ -32,9 +32,8 @@ def check_write(profile: MemristorProfile, options: ChipOptions, where: str) -> 
     """Raise LimitError for voltages beyond the profile, ConfigurationError for those that would write other cells."""
     write, limits = options.write, electrical_limits(profile, Use.WRITING)
     limits.check_voltage(write.limit_v, 0.0, f"{where}.write.limit_v")
-    if options.scheme is Scheme.TRANSISTOR:
-        limits.check_gate(write.gate_v, f"{where}.write.gate_v")
-        limits.check_gate(options.gate_read_v, f"{where}.gate_read_v")
+    limits.check_gate(write.gate_v, f"{where}.write.gate_v")
+    limits.check_gate(options.gate_read_v, f"{where}.gate_read_v")
     seen_v = least_safe_threshold_v(options.scheme, write.limit_v)
     if seen_v >= write.threshold_v:
         raise ConfigurationError(

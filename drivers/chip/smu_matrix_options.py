@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.chip.bias_schemes import Bus, Scheme, fractions
-from drivers.chip.limits import GATE_MAX_V
 from drivers.smu.switch_matrix import COLUMNS, SLOTS, crosspoint
 from pib_lab.errors import ConfigurationError
 
@@ -55,7 +54,7 @@ class WriteOptions(_Options):
     threshold_v: Positive = 0.5
     width_s: Positive = 1e-3
     compliance_a: Positive | None = None
-    gate_v: Annotated[float, Field(gt=0.0, le=GATE_MAX_V)] = 1.0
+    gate_v: Positive = 1.0
 
 
 class ChipOptions(_Options):
@@ -70,7 +69,7 @@ class ChipOptions(_Options):
     scheme: Scheme = Scheme.HALF
     measure: Literal["analog", "cell-reads"] = "analog"
     drive_bits: Annotated[int, Field(ge=1, le=8)] = 3
-    gate_read_v: Annotated[float, Field(gt=0.0, le=GATE_MAX_V)] = 1.0
+    gate_read_v: Positive = 1.0
     nplc: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
     off_state: Literal["high impedance", "normal"] = "high impedance"
     matrix: MatrixOptions

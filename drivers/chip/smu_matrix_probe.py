@@ -18,7 +18,7 @@ from drivers.chip.limits import GATE_MAX_A, ElectricalLimits
 from drivers.chip.probe import Line, LineKind, LineReading, Pulse
 from drivers.chip.profiles import Use
 from drivers.chip.smu_matrix_rig import SmuMatrixRig
-from drivers.smu.interface import SourceMeasureUnit
+from drivers.smu.interface import Reading, SourceMeasureUnit
 from pib_lab.errors import ConfigurationError, DeviceError
 from pib_lab.quantities import Array64, Counts, Mask
 from pib_lab.unit import CancelToken, SafeReport
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 
 _NAME = "chip"
+SETTLE_WAIT_S = 0.02
+"""Between two readings of a line's current that are compared."""
+SETTLE_READINGS = 40
+"""So often a line is read again before it is said not to settle: about a second."""
+AGREE = 0.05
+"""Of the current: by so much two readings of a settled line may differ, for cells are noisy."""
 
 
 class BringUpRig(SmuMatrixRig):
@@ -47,7 +53,13 @@ class BringUpRig(SmuMatrixRig):
         return points + [o.gate_point(bus, row) for bus in drives for row in range(o.rows)]
 
     def line_current(
-        self, driven: Collection[Line], level_v: float, sensed: Line, gates_v: float, raised: Collection[int]
+        self,
+        driven: Collection[Line],
+        level_v: float,
+        sensed: Line,
+        gates_v: float,
+        raised: Collection[int],
+        within_a: float,
     ) -> LineReading:
         """As `SensesLines.line_current`; raised: rows whose gates are at `gates_v`. A gate is sensed while driven."""
         o = self._options
@@ -62,12 +74,23 @@ class BringUpRig(SmuMatrixRig):
             levels += [(Bus.DRIVE, level_v)] if Bus.DRIVE in buses.values() else []
             levels += [(Bus.PLUS, level_v)] if sensed in driven else []
         with self._levels(levels):
-            reading = self._sources[buses[sensed]].read()
+            reading, settled = self._settled(self._sources[buses[sensed]], within_a)
         sign = 1.0 if sensed in driven else -1.0
         if not reading.sound:
             limit_a = GATE_MAX_A if sensed.kind is LineKind.GATE else self._limits.current_a
-            return LineReading(float(np.copysign(limit_a, sign * reading.current_a)), True)
-        return LineReading(sign * reading.current_a)
+            return LineReading(float(np.copysign(limit_a, sign * reading.current_a)), True, settled)
+        return LineReading(sign * reading.current_a, settled=settled)
+
+    def _settled(self, smu: SourceMeasureUnit, within_a: float) -> tuple[Reading, bool]:
+        """The second of two successive readings that agree; else the last one of many, and False."""
+        before = smu.read()
+        for _ in range(SETTLE_READINGS):
+            self._context.clock.sleep_s(SETTLE_WAIT_S)
+            now = smu.read()
+            if _agree(before, now, within_a):
+                return now, True
+            before = now
+        return before, False
 
     def hold(
         self, row: int, column: int, levels_v: Array64, gate_v: float, compliance_a: float
@@ -108,6 +131,12 @@ class BringUpRig(SmuMatrixRig):
             up = {Line(LineKind.GATE, i): Bus.GATE for i in raised} | buses
             points += [o.gate_point(up.get(Line(LineKind.GATE, i), Bus.GROUND), i) for i in range(o.rows)]
         return points
+
+
+def _agree(first: Reading, second: Reading, within_a: float) -> bool:
+    if not (first.sound and second.sound):
+        return first.sound == second.sound
+    return abs(second.current_a - first.current_a) <= max(within_a, AGREE * abs(second.current_a))
 
 
 class SmuMatrixProbe:
@@ -153,6 +182,10 @@ class SmuMatrixProbe:
     def limits(self) -> ElectricalLimits:
         """Of pulses, and what the instruments are set up with: of the profile, within what the scheme allows."""
         return self._device.electrical_limits(Use.FORMING)
+
+    def planned_limits(self, *, held: bool) -> ElectricalLimits:
+        """As `limits`; a level that is held stays within what a write may have."""
+        return self._device.electrical_limits(Use.WRITING) if held else self.limits
 
     def open(self) -> None:
         """Connect and set everything up; outputs stay off."""
@@ -223,7 +256,7 @@ class SmuMatrixProbe:
         return self._device.options.scheme is Scheme.TRANSISTOR
 
     def line_current(
-        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0
+        self, driven: Collection[Line], level_v: float, sensed: Line, *, gates_v: float = 0.0, within_a: float = 0.0
     ) -> LineReading:
         """The drive's source on the driven lines, another one on the sensed line."""
         limits = self._device.electrical_limits(Use.WRITING)
@@ -233,7 +266,7 @@ class SmuMatrixProbe:
                 raise ConfigurationError(f"{sensed}: a gate is sensed alone, with nothing else driven")
         else:
             limits.check_voltage(level_v, 0.0, str(sensed))
-        return self._energised().line_current(driven, level_v, sensed, gates_v, range(self._shape[0]))
+        return self._energised().line_current(driven, level_v, sensed, gates_v, range(self._shape[0]), within_a)
 
 
 class GatedProbe(SmuMatrixProbe):

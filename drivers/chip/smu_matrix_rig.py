@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 from drivers.chip.bias_schemes import Bus, Scheme, Selection, select, stages
 from drivers.chip.limits import GATE_MAX_A, ElectricalLimits
-from drivers.chip.smu_matrix_acts import RAMP_STEP_V, bring_off, pulse_by, settle
+from drivers.chip.smu_matrix_acts import RAMP_STEP_V, blindly, bring_off, pulse_by, safe_action, settle
 from drivers.chip.smu_matrix_options import ChipOptions, SourceOptions
+from drivers.device import once_answered
+from drivers.safe.recipes import keithley_707
 from drivers.smu.interface import OffState, ProtectsVoltage, Reading, SourceMeasureUnit
 from drivers.smu.keithley_2400 import Keithley2400
 from drivers.smu.keithley_2450 import Keithley2450
@@ -117,19 +119,23 @@ class SmuMatrixRig:
         try:
             for transport in self._transports.values():
                 transport.open()
-            self._quiet, self._drive_limit_a = set(), self._limits.current_a
-            self._held_v.clear()
-            for bus in self._falling:
-                self._sources[bus].prepare()
-            for bus, smu in self._sources.items():
-                self._set_up(bus, smu)
-            self._matrix.prepare()
-            self._matrix.forbid(self._forbidden())
-            self._opened_s = self._context.clock.now_s()
-            self._pulsed_s.clear()
+            with once_answered():
+                self._set_all_up()
         except BaseException:
             self._disconnect()
             raise
+
+    def _set_all_up(self) -> None:
+        self._quiet, self._drive_limit_a = set(), self._limits.current_a
+        self._held_v.clear()
+        for bus in self._falling:
+            self._sources[bus].prepare()
+        for bus, smu in self._sources.items():
+            self._set_up(bus, smu)
+        self._matrix.prepare()
+        self._matrix.forbid(self._forbidden())
+        self._opened_s = self._context.clock.now_s()
+        self._pulsed_s.clear()
 
     def _set_up(self, bus: Bus, smu: SourceMeasureUnit) -> None:
         smu.set_off_state(OffState(self._options.off_state))
@@ -183,21 +189,28 @@ class SmuMatrixRig:
         """Ramp to zero, outputs off and read back, gate last, then open the matrix onto its bleeds and read that back.
 
         Returns the outputs confirmed off, those not confirmed, and why. Never raises. The matrix opens also when a
-        source does not answer: a worn relay is better than a chip that stays connected to it.
+        source does not answer: a worn relay is better than a chip that stays connected to it. What does not answer is
+        commanded off all the same, over a link of its own, for it may hear.
         """
         confirmed: list[str] = []
         dead = self._dead_links()
+        may_hear = set(dead)
         addresses = {str(bus): self._options.sources[bus].address for bus in self._falling}
         addresses["matrix"] = self._options.matrix.address
         problems = {output: dead[address] for output, address in addresses.items() if address in dead}
         self._held_v.clear()
         for bus in self._falling:
-            if str(bus) not in problems:
+            if str(bus) in problems:
+                source = self._options.sources[bus]
+                blindly(safe_action(str(bus), source), self._transports[source.address], may_hear, problems)
+            else:
                 smu, transport = self._sources[bus], self._transports[addresses[str(bus)]]
                 settle(str(bus), lambda smu=smu: bring_off(smu), transport, confirmed, problems)  # type: ignore[misc]
         self._leaving = True
         try:
-            if "matrix" not in problems:
+            if "matrix" in problems:
+                blindly(keithley_707("matrix", addresses["matrix"]), self._matrix_link, may_hear, problems)
+            else:
                 settle("matrix", self._matrix.open_all, self._matrix_link, confirmed, problems)
         finally:
             self._leaving = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,6 +33,9 @@ class Made(Part):
     seed: Annotated[int, Field(ge=0)] = 0
     serial: Annotated[str, Field(pattern=r"^[ -~]{1,16}$")] = "emulated-1"
     defects: CellDefects = SOUND
+
+
+M = TypeVar("M", bound=Made)
 
 
 class BoardChip(Made):
@@ -100,6 +103,14 @@ class BenchFile(Part):
     instruments: Annotated[tuple[Instrument, ...], Field(min_length=1)]
     wiring: Wiring = Wiring()
 
+    def made_virgin(self) -> BenchFile:
+        """The same bench with the cells of all its chips still to be formed."""
+        instruments = tuple(
+            instrument.model_copy(update={"chip": _virgin(instrument.chip)}) if instrument.chip else instrument
+            for instrument in self.instruments
+        )
+        return self.model_copy(update={"chip": _virgin(self.chip), "instruments": instruments})
+
     @model_validator(mode="after")
     def _named_once(self) -> BenchFile:
         names = [instrument.name for instrument in self.instruments]
@@ -108,6 +119,11 @@ class BenchFile(Part):
         if sum(instrument.model == "matrix-707b" for instrument in self.instruments) > 1:
             raise ValueError("a bench has one matrix at most")
         return self
+
+
+def _virgin(chip: M) -> M:
+    defects = chip.defects.model_copy(update={"virgin": True})
+    return chip.model_copy(update={"defects": defects})
 
 
 def read_bench_file(path: Path) -> BenchFile:
@@ -123,4 +139,4 @@ def read_bench_file(path: Path) -> BenchFile:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "file"
-        raise ConfigurationError(f"{path}: {key}: {first['msg']}") from None
+        raise ConfigurationError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -11,6 +11,7 @@ from drivers.safe.links import ByteLink
 from pib_lab.errors import DeviceError, LinkError
 
 _END = b"\0"
+_HELLO = Hello(VERSION, DEFAULT_DEADMAN_MS).encode()
 _SILENCE_S = 0.005
 _ANSWERS = 8
 """Frames that are looked at for the awaited answer; earlier ones were meant for the dead process."""
@@ -27,14 +28,27 @@ def switch_board_off(link: ByteLink, outputs: Sequence[str]) -> tuple[tuple[str,
     return on, f"the board says that {', '.join(on)} are on" if on else ""
 
 
+def send_off(link: ByteLink) -> None:
+    """The same, without waiting for an answer to anything. Raises LinkError."""
+    link.send(_END)
+    session = _new_session()
+    for number, (kind, payload) in enumerate(((Kind.HELLO, _HELLO), (Kind.OUTPUTS, encode_u8(Outputs.NONE))), 1):
+        link.send(encode(Frame(kind, session, number, payload)))
+        link.discard(_SILENCE_S)
+
+
+def _new_session() -> int:
+    return int.from_bytes(os.urandom(2), "little") or 1
+
+
 class _Session:
     """A session of its own: requests of the dead one cannot be mistaken for it, nor its answers for these."""
 
     def __init__(self, link: ByteLink) -> None:
         self._link = link
         self._sequence = 0
-        self._session = int.from_bytes(os.urandom(2), "little") or 1
-        self.ask(Kind.HELLO, Hello(VERSION, DEFAULT_DEADMAN_MS).encode())
+        self._session = _new_session()
+        self.ask(Kind.HELLO, _HELLO)
 
     def ask(self, kind: Kind, payload: bytes) -> bytes:
         """Payload of the answer to a request. Raises LinkError without one, DeviceError where the board refuses."""

@@ -28,7 +28,14 @@ _LATE_ANSWERS = 64
 _RAMP_STEPS = 5
 _RAMP_STEP_S = 0.005
 
+BLINDLY = "commanded off blindly: it may have heard, nobody has read it back"
+"""What is said of a device whose answers were lost."""
+
 Tell = Callable[[Outcome], None]
+
+
+class _StrangerError(DeviceError):
+    """Another instrument answers at the address."""
 
 
 def prepare(action: SafeAction) -> None:
@@ -76,28 +83,66 @@ def _at_once(actions: Sequence[SafeAction], tell: Tell) -> list[Outcome]:
 def carry_out(action: SafeAction, bound_s: float = BOUND_S) -> Outcome:
     """Make one device safe, with a fresh link for each attempt, until all is read back off or time is up.
 
-    What was read back off in one attempt and cannot be asked in the next one counts as not confirmed. Never raises.
+    What was read back off in one attempt and cannot be asked in the next one counts as not confirmed. A device that in
+    the end does not answer may still hear: unless another one has answered in its place it is commanded once more
+    without being asked anything, and not confirmed all the same. Never raises.
     """
     began_s = time.monotonic()
     attempts = 0
+    stranger = False
     while True:
         attempts += 1
+        unanswered = False
         try:
             on, detail = _attempt(action)
         except PibError as problem:
             on, detail = action.names, str(problem)
+            unanswered, stranger = isinstance(problem, LinkError), stranger or isinstance(problem, _StrangerError)
         except Exception as problem:  # a device must never keep the next one from being commanded
             on, detail = action.names, f"{type(problem).__name__}: {problem}"
         elapsed_s = time.monotonic() - began_s
         if not on or elapsed_s + RETRY_S >= bound_s:
+            if unanswered and not stranger and command_blindly(action):
+                detail = f"{detail}; {BLINDLY}"
             confirmed = tuple(name for name in action.names if name not in on)
             return Outcome(action.device, action.address, confirmed, on, detail, attempts, elapsed_s)
         time.sleep(RETRY_S)
 
 
+def command_blindly(action: SafeAction) -> bool:
+    """Over a fresh link abort, set levels to zero at once, switch off; nothing is asked. True when all could be sent.
+
+    The last resort for a device whose answers are lost. Its identity is not known then. Never raises.
+    """
+    try:
+        link = _open(action)
+    except Exception:  # it cannot be connected: whoever asks for this knows already
+        return False
+    try:
+        if action.kind == "board":
+            from drivers.safe.board import send_off
+
+            send_off(link)
+        else:
+            device = _Messages(link, action)
+            zero = [ramp.command.format(level=0.0) for ramp in action.ramps]
+            for message in ("", *action.clear, *zero, *action.commands):  # the empty one ends what was half sent
+                device.send(message)
+        link.discard(_SILENCE_S)  # some drop what they have not read yet when a link is closed at once
+    except Exception:
+        return False
+    finally:
+        link.close()
+    return True
+
+
+def _open(action: SafeAction) -> ByteLink:
+    return open_link(action.address, _BOARD_BAUD if action.kind == "board" else _LINE_BAUD)
+
+
 def _attempt(action: SafeAction) -> tuple[tuple[str, ...], str]:
     """The outputs that were not read back off, and what was answered instead. Raises LinkError, DeviceError."""
-    link = open_link(action.address, _BOARD_BAUD if action.kind == "board" else _LINE_BAUD)
+    link = _open(action)
     try:
         if action.kind == "board":
             from drivers.safe.board import switch_board_off
@@ -111,7 +156,9 @@ def _attempt(action: SafeAction) -> tuple[tuple[str, ...], str]:
 def _command_off(device: _Messages, action: SafeAction) -> tuple[tuple[str, ...], str]:
     device.settle()
     if action.identity and not re.search(action.identity, answer := device.ask("*IDN?")):
-        raise DeviceError(f"{action.address}: {answer!r} answers there instead; nothing was commanded")
+        if not (answer.isascii() and answer.isprintable()):
+            raise LinkError(f"{action.address}: {answer[:40]!r} came where its identity was asked for")
+        raise _StrangerError(f"{action.address}: {answer!r} answers there instead; nothing was commanded")
     for command in action.clear:
         device.send(command)
     for ramp in action.ramps:

@@ -274,6 +274,15 @@ class CheckedSmu(ABC):
             raise DeviceError(f"{self.name}: its output is off, so nothing can be measured; switch it on first")
         return function
 
+    def _still_on(self, on: bool) -> None:
+        """What the output's state was once something had been done with it; DeviceError when it had gone off."""
+        self.on = on
+        if not on:
+            raise DeviceError(
+                f"{self.name}: its output has gone off by itself, so nothing that was measured or pulsed counts; look "
+                "at the interlock and the front panel, then start again"
+            )
+
     def _require_off(self, what: str) -> None:
         if self.on:
             raise DeviceError(f"{self.name}: switch its output off before {what}")

@@ -156,8 +156,9 @@ class Keithley2450(CheckedSmu):
     def sweep(self, levels: Sequence[float], dwell_s: float) -> list[Reading]:
         """A list sweep by the instrument's own trigger model, which switches the output on by itself and ends with it
         off: it is switched on again at the last level. In the high-impedance off state that costs two operations of
-        the output relay."""
+        the output relay. An output that has gone off beforehand stays off."""
         function = self._check_sweep(levels, dwell_s)
+        self._still_on(self._ask_output())
         source, count = _SHORT[function], len(levels)
         self._link.command(f":SOUR:LIST:{source} {','.join(f'{level:.6E}' for level in levels)}")
         delay_s = max(dwell_s, _LEAST_DELAY_S) if dwell_s > 0.0 else 0.0

@@ -22,6 +22,7 @@ _OFF_MEANS = {
     OffState.ZERO: "0 V with the limit as it is set; the relay stays closed",
     OffState.HIGH_IMPEDANCE: "the output relay is open",
 }
+_ON = 1.0  # of source.output; 2 is off with the relay open
 _LINE = 20  # levels of a sweep in one message: the instrument's input line is not endless
 
 
@@ -98,7 +99,7 @@ class Keithley2600B(CheckedSmu):
         self._set("source.output", f"{self._smu}.OUTPUT_{'ON' if on else 'OFF'}")
 
     def _ask_output(self) -> bool:
-        return self._get("source.output") == 1.0
+        return self._get("source.output") == _ON
 
     def _say_integration(self, power_line_cycles: float) -> float:
         self._set("measure.nplc", power_line_cycles)
@@ -119,9 +120,11 @@ class Keithley2600B(CheckedSmu):
         smu = self._smu
         if count == 1:
             answer = self._link.ask(
-                f"local i, v = {smu}.measure.iv() print(i, v, {smu}.source.compliance)", timeout_s=self._wait_s(1)
+                f"local i, v = {smu}.measure.iv() print(i, v, {smu}.source.compliance, {smu}.source.output)",
+                timeout_s=self._wait_s(1),
             )
-            current, voltage, clamped = _fields(answer, self.name)
+            current, voltage, clamped, output = _fields(answer, 4, self.name)
+            self._still_on(_number(output, self.name) == _ON)
             return [reading(_number(voltage, self.name), _number(current, self.name), _truth(clamped, self.name))]
         self._clear_buffers()
         self._link.command(f"{smu}.measure.count = {count}")
@@ -132,11 +135,16 @@ class Keithley2600B(CheckedSmu):
             self._link.command(f"{smu}.measure.count = 1")
 
     def _run(self, statements: str, wait_s: float, result: str = "true") -> str:
-        """Statements that take their time, never sent twice; what they print at the end shows that they are done."""
-        answer = self._link.ask(f"{statements} print({result})", timeout_s=wait_s, idempotent=False)
+        """Statements that take their time, never sent twice; what they print at the end shows that they are done.
+
+        This model measures with its output off as well, so the output's state is asked for in the same message.
+        """
+        message = f"{statements} print({result}, {self._smu}.source.output)"
+        answer, output = _fields(self._link.ask(message, timeout_s=wait_s, idempotent=False), 2, self.name)
         errors = self._link.take_errors()
         if errors:
             raise DeviceError(f"{self.name}: after {statements[:80]!r} the instrument says: {'; '.join(errors)}")
+        self._still_on(_number(output, self.name) == _ON)
         return answer
 
     def _clear_buffers(self) -> None:
@@ -184,11 +192,11 @@ class Keithley2600B(CheckedSmu):
         return self._fetch(function, len(levels))
 
 
-def _fields(answer: str, name: str) -> tuple[str, str, str]:
+def _fields(answer: str, count: int, name: str) -> list[str]:
     parts = answer.split()
-    if len(parts) != 3:
-        raise DeviceError(f"{name}: answered {answer!r} where current, voltage and compliance were asked for")
-    return parts[0], parts[1], parts[2]
+    if len(parts) != count:
+        raise DeviceError(f"{name}: answered {answer!r} where {count} values were asked for")
+    return parts
 
 
 def _number(text: str, name: str) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from pib_lab.endpoint import birth_of
 from pib_lab.errors import DeviceError
 
 try:
@@ -17,14 +20,29 @@ except ImportError:  # Windows, where no output of a real device goes on for wan
     fcntl = None  # type: ignore[assignment]
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has claimed an address. folder: of its run, None for what is no run.
+
+    The process may have ended: then its guardian holds the address, until it has switched everything off. pid 0: it has
+    not written its number yet. birth: as `pib_lab.endpoint.birth_of` tells it.
+    """
+
+    pid: int = 0
+    birth: str = ""
+    folder: Path | None = None
+
+
 class Claims:
     """Locks on addresses, held until `release` and, through `descriptors`, by a child process that inherits them.
 
     The system lets go of a lock when the last process that holds it has ended, however it ended. So a guardian that
     inherits the locks of its run keeps the next run away until it has switched everything off.
+    folder: of the run that claims, where whoever wants the address can find it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._owner = Owner(os.getpid(), birth_of(os.getpid()) or "", folder.resolve() if folder is not None else None)
         self._held: dict[str, int] = {}
 
     @property
@@ -35,22 +53,29 @@ class Claims:
     def claim(self, addresses: Iterable[str]) -> None:
         """Lock these addresses. Raises DeviceError, holding nothing, when another process owns one."""
         for address in sorted(set(addresses)):
-            if fcntl is None or address in self._held:
-                continue
-            descriptor = os.open(_lock_file(address), os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-                os.close(descriptor)
+            owner = self.take(address)
+            if owner is not None:
                 self.release()
                 raise DeviceError(
-                    f"{address} is in use by process {owner} or by the guardian that switches its outputs off; let "
-                    "that run end, or end it with `pib-lab abort` or `pib-lab safe`"
-                ) from None
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
-            self._held[address] = descriptor
+                    f"{address} is in use by process {owner.pid or 'unknown'} or by the guardian that switches its "
+                    "outputs off; let that run end, or end it with `pib-lab abort` or `pib-lab safe`"
+                )
+
+    def take(self, address: str) -> Owner | None:
+        """Lock one address; who owns it when another process does, None when it is ours from now on."""
+        if fcntl is None or address in self._held:
+            return None
+        descriptor = os.open(_lock_file(address), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with contextlib.closing(os.fdopen(descriptor, "rb")) as file:
+                return _owner(file.read())
+        os.truncate(descriptor, 0)
+        folder = None if self._owner.folder is None else str(self._owner.folder)
+        os.write(descriptor, json.dumps([self._owner.pid, self._owner.birth, folder]).encode())
+        self._held[address] = descriptor
+        return None
 
     def release(self) -> None:
         """Let go of all. Idempotent. A child that has inherited them goes on holding them."""
@@ -58,6 +83,14 @@ class Claims:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self._held.clear()
+
+
+def _owner(written: bytes) -> Owner:
+    try:
+        pid, birth, folder = json.loads(written)
+        return Owner(int(pid), str(birth), None if folder is None else Path(folder))
+    except (ValueError, TypeError):  # it is about to write
+        return Owner()
 
 
 def _lock_file(address: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -232,8 +233,8 @@ class MapsPanel(Panel):
         box = self.faults.plot.getViewBox()
         cells = box.viewRect()
         block = (
-            max(1, int(cells.height() / max(box.height(), 1.0))),
-            max(1, int(cells.width() / max(box.width(), 1.0))),
+            max(1, math.ceil(cells.height() / max(box.height(), 1.0))),
+            max(1, math.ceil(cells.width() / max(box.width(), 1.0))),
         )
         if block == self._block:
             return

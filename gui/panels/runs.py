@@ -287,6 +287,7 @@ class RunsPanel(Panel):
         self.plot = pg.PlotWidget()
         self.plot.addLegend(offset=(-8, -8))
         self.plot.showGrid(x=True, y=True, alpha=0.2)
+        self.plot.getAxis("left").enableAutoSIPrefix(False)
         self.plot.setMinimumHeight(120)
         lower.addWidget(self.plot, 1)
         split = QSplitter(Qt.Orientation.Vertical)

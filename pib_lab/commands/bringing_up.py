@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pib_lab.commands.outcome import INTERRUPTED, reporting, tell_error
-from pib_lab.errors import ConfigurationError, DeviceError
+from pib_lab.errors import ConfigurationError, DeviceError, RunFileError
 
 if TYPE_CHECKING:
     from data.passport import Entry
@@ -41,16 +41,31 @@ def is_procedure(protocol: str) -> bool:
         return False
 
 
-def procedure_of(folder: Path, run: str) -> BringUp | None:
-    """The procedure of a folder or of a protocol, for its devices to be made safe; None for what is a training."""
+def procedure_of(folder: Path, run: str, overrides: list[str]) -> BringUp | None:
+    """The procedure of a folder or of a protocol, for its devices to be made safe; None for what is a training.
+
+    Raises ConfigurationError and LimitError as overriding does.
+    """
     import protocols
 
     named = str(folder / "protocol.toml") if folder.is_dir() else run
     if not is_procedure(named):
         return None
-    from pib_lab.bring_up import BringUp
+    from pib_lab.bring_up import BringUp, load
 
-    return BringUp(protocols.read(named)[1])
+    if folder.is_dir():
+        return BringUp(protocols.read(named)[1], mock=_was_mock(folder))
+    return BringUp(load(run, overrides, None))
+
+
+def _was_mock(folder: Path) -> bool:
+    """Whether a procedure ran on a mock; of one that has left no record nobody knows: then its device is commanded."""
+    from data.procedure_record import read_record
+
+    try:
+        return read_record(folder).mock
+    except RunFileError:
+        return False
 
 
 def run_procedure(

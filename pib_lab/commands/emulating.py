@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from pib_lab.commands.outcome import reporting
-from pib_lab.errors import ConfigurationError
+from pib_lab.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     from drivers.emulators.emulate import Running
@@ -31,9 +31,12 @@ class Emulated(StrEnum):
     BENCH = "bench"
 
 
+NAMES = "|".join(Emulated)
+
+
 @reporting
 def emulate(
-    what: Annotated[Emulated, typer.Argument(help="The instrument, or a bench of several.")],
+    what: Annotated[str, typer.Argument(metavar=NAMES, help="The instrument, or a bench of several.")],
     file: Annotated[Optional[Path], typer.Argument(metavar="[FILE]", help="Of a bench: its TOML file.")] = None,  # noqa: UP045
     port: Annotated[int, typer.Option(help="TCP port; 0 takes any free one.", min=0, max=65535)] = 0,
     pty: Annotated[bool, typer.Option("--pty", help="A pseudo-terminal instead of a TCP port.")] = False,
@@ -52,17 +55,23 @@ def emulate(
     from drivers.emulators.latency import LIKE_REAL, NONE
 
     latency = NONE if fast else LIKE_REAL
-    if what is Emulated.BENCH:
+    known = [str(name) for name in Emulated]
+    if what not in known:
+        raise ConfigurationError(f"{what!r} cannot be emulated{nearest(what, known)} (known: {', '.join(known)})")
+    if what == Emulated.BENCH:
         from drivers.emulators.bench_file import read_bench_file
 
-        if file is None or pty or port or virgin:
-            raise ConfigurationError(
-                "a bench needs its file, which names ports and defects: pib-lab emulate bench FILE"
-            )
-        running = start_bench(read_bench_file(file), host=host, control_port=control_port, latency=latency)
+        if file is None or pty or port:
+            raise ConfigurationError("a bench needs its file, which names the ports: pib-lab emulate bench FILE")
+        bench = read_bench_file(file)
+        if virgin:
+            bench = bench.made_virgin()
+        running = start_bench(bench, host=host, control_port=control_port, latency=latency)
     else:
         if file is not None:
             raise ConfigurationError(f"{what} takes no file; {BENCH_TIP}")
+        if pty and port:
+            raise ConfigurationError("a pseudo-terminal has no port: leave out one of --pty and --port")
         running = start_one(
             what,
             chip,

@@ -111,6 +111,8 @@ def check(
         from pib_lab.bring_up import BringUp, load
 
         job = BringUp(load(protocol, overrides or [], seed, mock), mock=mock)
+        for line in job.planned():
+            typer.echo(line)
         job.check()
         typer.echo(f"{job.protocol.name}: the protocol of the procedure {job.protocol.procedure.name} is in order")
         return
