@@ -61,7 +61,7 @@ def test_the_dry_run_says_how_units_measure() -> None:
     console = make_console()
     with console.capture() as captured:
         console.print(dry_run_tables(dry))
-    assert "hidden: analog column sums, 2 bit planes weighted in software" in " ".join(captured.get().split())
+    assert "hidden: analog column sums, 3 bit planes weighted in software" in " ".join(captured.get().split())
     assert [bool(row.how) for row in dry.units] == [True, True]
     assert [row.how for row in pib_lab.open("memristor-smu-matrix", mock=True).check().units] == ["", ""]
 
