@@ -220,6 +220,7 @@ def test_slow_client_loses_maps_first_and_is_then_detached(tmp_path: Path, comma
         slow.setsockopt(zmq.RCVBUF, 4096)
         slow.connect(endpoint.address)
         slow.send(wire_format.pack({"id": 1, "token": endpoint.token, "verb": "attach"}))
+        assert slow.poll(30_000), "it was never attached"
         with Client(tmp_path, timeout_s=30.0) as client:  # 80 MB are on their way first
             long = Message("info", "x" * 200_000)
             for _ in range(400):
