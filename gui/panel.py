@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt
@@ -50,9 +51,9 @@ class Panel(QWidget):
         (a list, an editor) leave this as it is."""
         return False
 
+    @abstractmethod
     def refresh(self, model: RunModel) -> None:
         """Show what the model holds. Whatever it raises detaches this panel; the others and the run go on."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it is refreshed")
 
     def restyle(self) -> None:
         """The theme changed: take colours from `gui.theme.current()` anew. Nothing to do for plain widgets."""
