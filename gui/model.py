@@ -178,7 +178,7 @@ class RunModel:
             return "killed"
         if self.procedure is not None:
             return self.procedure.word
-        if self.status.started is None and not self.live:
+        if self.status.started is None and not self.live and not self.replay:
             return "idle"
         return self.status.word
 
