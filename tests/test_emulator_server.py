@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from drivers.emulators.circuit import Resistor
 from drivers.emulators.control import Control
 from drivers.emulators.fault_modes import OTHER_IDENTITY
+from drivers.emulators.instrument import MESSAGE_LIMIT
 from drivers.emulators.latency import NONE
-from drivers.emulators.server import MAX_LINE, PtyServer, TcpServer
+from drivers.emulators.server import PtyServer, TcpServer
 from drivers.emulators.smu_2602b import Keithley2602B
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.errors import ConfigurationError
@@ -75,9 +76,10 @@ def test_abort_ends_what_another_client_waits_for() -> None:
 
 
 def test_an_endless_line_is_dropped_and_the_next_one_heard(client: LineClient) -> None:
-    """A message longer than the input buffer is lost whole."""
-    client.socket.sendall(b"x" * (3 * MAX_LINE) + b"\n")
+    """A message longer than the input buffer is lost whole, and the error queue says so."""
+    client.socket.sendall(b"x" * (3 * MESSAGE_LIMIT) + b"\n")
     assert client.ask("print(2)") == "2.00000e+00"
+    assert client.ask("print(errorqueue.next())").startswith("-3.63000e+02\tInput buffer overrun")
 
 
 def test_a_pseudo_terminal_serves_as_a_socket_does() -> None:

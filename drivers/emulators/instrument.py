@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+MESSAGE_LIMIT = 65_536
+"""Characters of one message; a longer one is an input buffer overrun, error -363."""
+
 
 class Truth(Protocol):
     """What is true of an instrument, whatever it answers, and how it is changed from outside."""

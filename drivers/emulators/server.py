@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 
 from drivers.emulators.fault_modes import OTHER_IDENTITY, FaultModes, WireFault
-from drivers.emulators.instrument import EmulatedInstrument
+from drivers.emulators.instrument import MESSAGE_LIMIT, EmulatedInstrument
 from pib_lab.errors import ConfigurationError
 
-MAX_LINE = 65_536
-"""Bytes of the longest message; a longer one is dropped whole, as an instrument's full input buffer does."""
+_PIECE = 65_536
+"""Bytes that are read at once."""
 POLL_S = 0.1
 
 
@@ -38,18 +38,14 @@ class _Session:
     ) -> None:
         self._instrument, self._faults, self._send, self._closing = instrument, faults, send, closing
         self._pending = b""
-        self._overrun = False
         self._rng = np.random.default_rng(0)
 
     def receive(self, data: bytes) -> None:
         """Take what has come. Raises _Dropped."""
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
-            if not self._overrun:
-                self._message(line.rstrip(b"\r").decode("latin-1"))
-            self._overrun = False
-        if len(self._pending) > MAX_LINE:
-            self._pending, self._overrun = b"", True
+            self._message(line.rstrip(b"\r").decode("latin-1"))
+        self._pending = self._pending[: MESSAGE_LIMIT + 1]  # the instrument refuses one that is longer than its limit
 
     def _message(self, message: str) -> None:
         if message.strip() == "abort":  # heard even while an earlier message is carried out, for another client
@@ -123,7 +119,7 @@ class TcpServer:
     def _serve(self, link: socket.socket) -> None:
         session = _Session(self.instrument, self.faults, link.sendall, self._closing)
         with link, contextlib.suppress(OSError, _Dropped):
-            while not self._closing.is_set() and (data := link.recv(MAX_LINE)):
+            while not self._closing.is_set() and (data := link.recv(_PIECE)):
                 session.receive(data)
         self._links.discard(link)
 
@@ -161,7 +157,7 @@ class PtyServer:
             if not select.select([self._master], [], [], POLL_S)[0]:
                 continue
             with contextlib.suppress(_Dropped):  # a cable that is out for one answer
-                session.receive(os.read(self._master, MAX_LINE))
+                session.receive(os.read(self._master, _PIECE))
 
     def _send(self, data: bytes) -> None:
         while data and not self._closing.is_set():  # a client that does not read must not hold up the end

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from drivers.emulators.instrument import MESSAGE_LIMIT
 from drivers.emulators.tsp import Interpreter
 from drivers.emulators.tsp_objects import Namespace, Settings, action, argument, choice, ignore, number
 from drivers.emulators.tsp_tables import make_beeper, make_display, make_math, make_status
@@ -75,7 +76,9 @@ class TspInstrument:
             return self._answers
 
     def _carry_out(self, word: str) -> None:
-        if word.startswith("*"):
+        if len(word) > MESSAGE_LIMIT:
+            self.errors.add(-363, "Input buffer overrun")
+        elif word.startswith("*"):
             self._common(word.upper())
         elif word and word != "abort":  # which ends a script that runs; here none does
             self._interpreter.run(word)

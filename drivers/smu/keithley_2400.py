@@ -6,19 +6,13 @@ Two compliances hold on it: the level, and "range compliance" at 105 % of a fixe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from drivers.chip.limits import ElectricalLimits
-from drivers.smu.base import CheckedSmu, protection_step, unguarded
+from drivers.smu.base import protection_step
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading, reading
-from drivers.wire.message import SCPI, MessageInstrument
-from drivers.wire.transport import Transport
-from pib_lab.device import Clock
+from drivers.smu.scpi import OTHER, SHORT, ScpiSmu
 from pib_lab.errors import DeviceError
 
-_SHORT = {Function.VOLTAGE: "VOLT", Function.CURRENT: "CURR"}
-_OTHER = {Function.VOLTAGE: "CURR", Function.CURRENT: "VOLT"}
-_OFF_STATES = {OffState.NORMAL: "NORM", OffState.ZERO: "ZERO", OffState.HIGH_IMPEDANCE: "HIMP"}
 _OFF_MEANS = {
     OffState.NORMAL: "0 V with the current limited to 0.5 % of full scale; the relay stays closed",
     OffState.ZERO: "0 V with the compliance as it is set; the relay stays closed",
@@ -29,19 +23,10 @@ _OVERFLOW, _COMPLIANCE, _OVER_VOLTAGE, _RANGE_COMPLIANCE = 1 << 0, 1 << 3, 1 << 
 _MAX_DELAY_S = 999.9999
 
 
-class Keithley2400(CheckedSmu):
+class Keithley2400(ScpiSmu):
     """One 2400. Sweeps by source memory lists at about 1 ms a point; it has no pulses."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        limits: ElectricalLimits,
-        clock: Clock,
-        name: str = "2400",
-        guard: Callable[[], None] = unguarded,
-    ) -> None:
-        super().__init__(name, limits, clock, guard)
-        self._link = MessageInstrument(transport, SCPI, name=name, model=r"MODEL 24[0-4]\d[A-Z-]*")
+    MODEL = r"MODEL 24[0-4]\d[A-Z-]*"
 
     def _say_hello(self) -> None:
         self._link.identify()
@@ -64,7 +49,7 @@ class Keithley2400(CheckedSmu):
     def _say_function(
         self, function: Function, compliance: float, level_range: float, measure_range: float | None
     ) -> None:
-        source, sense = _SHORT[function], _OTHER[function]
+        source, sense = SHORT[function], OTHER[function]
         self._link.command(f":SOUR:FUNC {source}")
         self._link.command(f":SOUR:{source}:MODE FIX")
         self._link.command(f":SOUR:{source}:RANG {level_range:.6E}")
@@ -76,10 +61,10 @@ class Keithley2400(CheckedSmu):
             self._link.command(f":SENS:{sense}:RANG {min(measure_range, compliance):.6E}")
 
     def _say_compliance(self, function: Function, value: float) -> None:
-        self._link.command(f":SENS:{_OTHER[function]}:PROT {value:.6E}")
+        self._link.command(f":SENS:{OTHER[function]}:PROT {value:.6E}")
 
     def _ask_compliance(self, function: Function) -> Compliance:
-        sense = f":SENS:{_OTHER[function]}"
+        sense = f":SENS:{OTHER[function]}"
         level = self._link.ask_number(f"{sense}:PROT?")
         fixed = self._link.ask_number(f"{sense}:RANG:AUTO?") == 0.0
         # a range is answered with its full scale, 105 % of its name
@@ -88,26 +73,17 @@ class Keithley2400(CheckedSmu):
         return Compliance(level, range_now, tripped)
 
     def _say_level(self, function: Function, level: float) -> None:
-        self._link.command(f":SOUR:{_SHORT[function]}:LEV {level:.6E}")
+        self._link.command(f":SOUR:{SHORT[function]}:LEV {level:.6E}")
 
     def _ask_level(self, function: Function) -> float:
-        return self._link.ask_number(f":SOUR:{_SHORT[function]}:LEV?")
-
-    def _say_output(self, on: bool) -> None:
-        self._link.command(f":OUTP {'ON' if on else 'OFF'}")
-
-    def _ask_output(self) -> bool:
-        return self._link.ask_number(":OUTP?") != 0.0
+        return self._link.ask_number(f":SOUR:{SHORT[function]}:LEV?")
 
     def _say_integration(self, power_line_cycles: float) -> float:
         self._link.command(f":SENS:CURR:NPLC {power_line_cycles:g}")  # one setting for all functions of this model
         return self._link.ask_number(":SENS:CURR:NPLC?")
 
     def _say_off_state(self, state: OffState) -> OffMeaning:
-        self._link.command(f":OUTP:SMOD {_OFF_STATES[state]}")
-        held = self._link.ask(":OUTP:SMOD?")
-        if not held.upper().startswith(_OFF_STATES[state]):
-            raise DeviceError(f"{self.name}: off state {state} was chosen and reads back as {held}")
+        self._choose_off_state(":OUTP:SMOD", state)
         return OffMeaning(state, state is OffState.HIGH_IMPEDANCE, _OFF_MEANS[state])
 
     def _say_remote_sense(self, remote: bool) -> bool:
@@ -138,8 +114,8 @@ class Keithley2400(CheckedSmu):
     def sweep(self, levels: Sequence[float], dwell_s: float) -> list[Reading]:
         """A list sweep; the last level stays, as a fixed one."""
         function = self._check_sweep(levels, dwell_s)
-        source = f":SOUR:{_SHORT[function]}"
-        self._link.command(f":SOUR:LIST:{_SHORT[function]} {','.join(f'{level:.6E}' for level in levels)}")
+        source = f":SOUR:{SHORT[function]}"
+        self._link.command(f":SOUR:LIST:{SHORT[function]} {','.join(f'{level:.6E}' for level in levels)}")
         self._link.command(f":SOUR:DEL {min(dwell_s, _MAX_DELAY_S):g}")
         self._link.command(f":TRIG:COUN {len(levels)}")
         try:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from drivers.chip.limits import ElectricalLimits
-from drivers.smu.base import CheckedSmu, clamps, protection_step, unguarded
+from drivers.smu.base import clamps, protection_step
 from drivers.smu.interface import Compliance, Function, OffMeaning, OffState, Reading, reading
-from drivers.wire.message import SCPI, MessageInstrument
-from drivers.wire.transport import Transport
-from pib_lab.device import Clock
+from drivers.smu.scpi import OTHER, SHORT, ScpiSmu
 from pib_lab.errors import DeviceError
 
-_SHORT = {Function.VOLTAGE: "VOLT", Function.CURRENT: "CURR"}
-_OTHER = {Function.VOLTAGE: "CURR", Function.CURRENT: "VOLT"}
 _LIMIT = {Function.VOLTAGE: "ILIM", Function.CURRENT: "VLIM"}
-_OFF_STATES = {OffState.NORMAL: "NORM", OffState.ZERO: "ZERO", OffState.HIGH_IMPEDANCE: "HIMP"}
 _OFF_MEANS = {
     OffState.NORMAL: "0 V with the current limited to 10 % of full scale; the relay stays closed",
     OffState.ZERO: "0 V with the limit as it is set; the relay stays closed",
@@ -26,19 +20,10 @@ _PROTECTIONS_V = (2, 5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180)
 _LEAST_DELAY_S = 50e-6
 
 
-class Keithley2450(CheckedSmu):
+class Keithley2450(ScpiSmu):
     """One 2450. Sweeps by a source list; it has no pulses."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        limits: ElectricalLimits,
-        clock: Clock,
-        name: str = "2450",
-        guard: Callable[[], None] = unguarded,
-    ) -> None:
-        super().__init__(name, limits, clock, guard)
-        self._link = MessageInstrument(transport, SCPI, name=name, model="MODEL 2450")
+    MODEL = "MODEL 2450"
 
     def _say_hello(self) -> None:
         self._link.identify()
@@ -57,7 +42,7 @@ class Keithley2450(CheckedSmu):
     def _say_function(
         self, function: Function, compliance: float, level_range: float, measure_range: float | None
     ) -> None:
-        source, sense = _SHORT[function], _OTHER[function]
+        source, sense = SHORT[function], OTHER[function]
         self._link.command(f":SOUR:FUNC {source}")
         self._link.command(f':SENS:FUNC "{sense}"')
         self._link.command(f":SOUR:{source}:RANG {level_range:.6E}")
@@ -70,29 +55,23 @@ class Keithley2450(CheckedSmu):
             self._link.command(f":SENS:{sense}:RANG {measure_range:.6E}")
 
     def _say_compliance(self, function: Function, value: float) -> None:
-        self._link.command(f":SOUR:{_SHORT[function]}:{_LIMIT[function]} {value:.6E}")
+        self._link.command(f":SOUR:{SHORT[function]}:{_LIMIT[function]} {value:.6E}")
 
     def _ask_compliance(self, function: Function) -> Compliance:
-        limit, sense = f":SOUR:{_SHORT[function]}:{_LIMIT[function]}", f":SENS:{_OTHER[function]}:RANG"
+        limit, sense = f":SOUR:{SHORT[function]}:{_LIMIT[function]}", f":SENS:{OTHER[function]}:RANG"
         level = self._link.ask_number(f"{limit}?")
         fixed = self._link.ask_number(f"{sense}:AUTO?") == 0.0
         range_now = self._link.ask_number(f"{sense}?") if fixed else math.inf
         return Compliance(level, range_now, self._tripped(function) if self.on else False)
 
     def _tripped(self, function: Function) -> bool:
-        return self._link.ask_number(f":SOUR:{_SHORT[function]}:{_LIMIT[function]}:TRIP?") != 0.0
+        return self._link.ask_number(f":SOUR:{SHORT[function]}:{_LIMIT[function]}:TRIP?") != 0.0
 
     def _say_level(self, function: Function, level: float) -> None:
-        self._link.command(f":SOUR:{_SHORT[function]} {level:.6E}")
+        self._link.command(f":SOUR:{SHORT[function]} {level:.6E}")
 
     def _ask_level(self, function: Function) -> float:
-        return self._link.ask_number(f":SOUR:{_SHORT[function]}?")
-
-    def _say_output(self, on: bool) -> None:
-        self._link.command(f":OUTP {'ON' if on else 'OFF'}")
-
-    def _ask_output(self) -> bool:
-        return self._link.ask_number(":OUTP?") != 0.0
+        return self._link.ask_number(f":SOUR:{SHORT[function]}?")
 
     def _say_integration(self, power_line_cycles: float) -> float:
         for sense in ("CURR", "VOLT"):
@@ -101,10 +80,7 @@ class Keithley2450(CheckedSmu):
 
     def _say_off_state(self, state: OffState) -> OffMeaning:
         for source in ("VOLT", "CURR"):
-            self._link.command(f":OUTP:{source}:SMOD {_OFF_STATES[state]}")
-            held = self._link.ask(f":OUTP:{source}:SMOD?")
-            if not held.upper().startswith(_OFF_STATES[state]):
-                raise DeviceError(f"{self.name}: off state {state} was chosen and reads back as {held}")
+            self._choose_off_state(f":OUTP:{source}:SMOD", state)
         return OffMeaning(state, state is OffState.HIGH_IMPEDANCE, _OFF_MEANS[state])
 
     def _say_remote_sense(self, remote: bool) -> bool:
@@ -159,7 +135,7 @@ class Keithley2450(CheckedSmu):
         the output relay. An output that has gone off beforehand stays off."""
         function = self._check_sweep(levels, dwell_s)
         self._still_on(self._ask_output())
-        source, count = _SHORT[function], len(levels)
+        source, count = SHORT[function], len(levels)
         self._link.command(f":SOUR:LIST:{source} {','.join(f'{level:.6E}' for level in levels)}")
         delay_s = max(dwell_s, _LEAST_DELAY_S) if dwell_s > 0.0 else 0.0
         self._link.command(f":SOUR:SWE:{source}:LIST 1, {delay_s:g}")
