@@ -16,7 +16,7 @@ from benchmarks.fuzz import fuzz_target
 from benchmarks.fuzz_emulators import Feed, always
 from benchmarks.fuzz_inputs import each_input
 from benchmarks.fuzz_targets import TARGETS, Target
-from benchmarks.link_faults import FAMILIES, Life
+from benchmarks.link_lives import FAMILIES, Life
 from drivers.emulators.circuit import Resistor
 from drivers.emulators.latency import NONE
 from drivers.emulators.server import TcpServer
