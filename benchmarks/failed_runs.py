@@ -31,7 +31,7 @@ from pib_lab.events import MadeSafe
 _LATEST_S = 1.0  # after the first output went on
 _START_S = 120.0
 _POLL_S = 2e-3
-_BRIEF_S = 6.0  # longer than a line link tries to come back, shorter than the run and its guardian try to switch off
+_BRIEF_S = 5.0  # longer than a line link tries to come back, shorter than the run and its guardian try to switch off
 _BRIEF_BOARD_S = 2.5  # the same of the board's
 _SURVIVED_S = 60.0  # a run that has not failed by then is stopped, and counts as one that did not fail
 

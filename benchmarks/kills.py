@@ -22,7 +22,7 @@ from pib_lab.clocks import RealClock
 GOAL_S = 2.0
 ROWS, COLUMNS = 8, 4
 
-_ENDLESS = "epochs = 1000000\nbatch = 8\nevaluate_every = 1000000\n"
+_ENDLESS = "epochs = 1000000\nbatch = 32\nevaluate_every = 1000000\n"
 _EVERY = 2
 _BOARD_SCHEDULE = f"epochs = 2\nbatch = 64\nevaluate_every = {_EVERY}\n"
 _FEW = ("--set", "procedure.sample=3", "--set", "procedure.cycles=2")
