@@ -14,6 +14,7 @@ from drivers.safe.kept import forget, keep
 from drivers.wire.dialects import SCPI
 from drivers.wire.links import make_transport
 from drivers.wire.ownership import Claims
+from drivers.wire.places import place_of
 from drivers.wire.traffic import TRAFFIC, TrafficLog
 from pib_lab.assembly import make_units
 from pib_lab.device import Clock, Device, Traffic
@@ -95,13 +96,20 @@ def guarded(devices: Mapping[str, Device]) -> dict[str, Guarded]:
 
 
 def check_addresses(devices: Mapping[str, Device]) -> None:
-    """Look at the form of every guarded device's addresses; no I/O.
+    """Look at every guarded device's addresses; nothing is connected, though hosts' names are looked up.
 
-    Raises ConfigurationError, a line for each one that no link understands.
+    Raises ConfigurationError, a line for each one that no link understands, or that two devices name.
     """
     problems = []
-    for device in guarded(devices).values():
+    named: dict[str, str] = {}
+    for name, device in guarded(devices).items():
         for action in device.safe_actions():
+            other = named.setdefault(place_of(action.address), name)
+            if other != name:
+                problems.append(
+                    f"hardware.{name}: hardware.{other} is at {action.address} as well; give each its own address, or "
+                    "let units share one device"
+                )
             try:
                 if action.kind == "board":
                     find_place(action.address)

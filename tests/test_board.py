@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from drivers.board.protocol import (
     encode_u8,
     encode_u16,
 )
-from drivers.board.vectors import Measure
+from drivers.board.vectors import Measure, ReadCells, Write
 from drivers.chip.limits import ElectricalLimits
 from drivers.emulators.board_drill import drill
 from pib_lab.errors import DeviceError, LimitError, LinkError
@@ -99,6 +100,38 @@ def test_the_gate_comes_before_the_drain() -> None:
     talk.energise()
     assert talk.ask(Kind.GATE, encode_u16(0)).status == Status.GATE_FIRST
     assert talk.firmware.outputs == Outputs.ALL
+
+
+def test_a_new_session_finds_no_gate_bias() -> None:
+    """The bias that one host has set does not let the next one's word lines on."""
+    talk = Talk()
+    talk.energise()
+    other = Talk(talk.firmware, session=SESSION + 1)
+    assert talk.firmware.gate_mv == 0
+    assert other.ask(Kind.OUTPUTS, encode_u8(Outputs.WORD_LINES)).status == Status.GATE_FIRST
+
+
+def test_a_gate_limit_below_the_bias_in_force_is_refused() -> None:
+    """No limit says less than what is driven; once the bias is lower it is taken."""
+    talk = Talk()
+    talk.energise(gate_mv=2500)
+    hard = BoardLimits.decode(talk.ask(Kind.LIMITS).payload)
+    lower = replace(hard, gate_mv=2000).encode()
+    assert talk.ask(Kind.LIMITS, lower).status == Status.BEYOND_LIMIT
+    talk.ask(Kind.GATE, encode_u16(1900))
+    assert talk.ask(Kind.LIMITS, lower).status == Status.OK
+
+
+def test_single_cells_are_not_read_beyond_the_drive_limit() -> None:
+    """Neither when they are asked for nor between the pulses of a verified write."""
+    talk = Talk()
+    talk.energise()
+    hard = BoardLimits.decode(talk.ask(Kind.LIMITS).payload)
+    talk.ask(Kind.LIMITS, replace(hard, drive_uv=hard.drive_uv // 2).encode())
+    write = Write(0, 0, np.ones((1, 4), np.bool_), np.full(4, 10_000_000), None, 3)
+    read = ReadCells(0, 0, 1, talk.firmware.chip.ranges_na[0])
+    assert talk.ask(Kind.WRITE, write.encode()).status == Status.BEYOND_LIMIT
+    assert talk.ask(Kind.READ_CELLS, read.encode()).status == Status.BEYOND_LIMIT
 
 
 def test_limits_can_only_be_lowered() -> None:

@@ -174,6 +174,8 @@ def test_faults_of_the_instrument_itself(server: TcpServer, client: LineClient) 
         ('{"set": {"other": {"a": 1}}}', "instrument 'other' does not exist (known: smu)"),
         ('{"set": {"smu": {"colour": 1}}}', "no state 'colour'"),
         ('{"set": {"smu": {"offset_a": "x"}}}', "cannot be set"),
+        ('{"set": {"smu": {"offset_a": NaN}}}', "a finite number belongs here"),
+        ('{"set": {"smu": {"offset_a": "-inf"}}}', "a finite number belongs here"),
         ('{"fault": "late-anser"}', "did you mean 'late-answer'"),
         ('{"fault": "no-answer", "for": 0}', "not a number of answers"),
         ('{"fault": "late-answer", "late_s": 1e9}', "between 0 and 60"),

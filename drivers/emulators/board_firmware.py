@@ -132,6 +132,7 @@ class Firmware:
         if not 1 <= wish.deadman_ms <= MAX_DEADMAN_MS:
             return _error(frame, Status.BEYOND_LIMIT, f"dead-man time must be 1 to {MAX_DEADMAN_MS} ms")
         self._off()
+        self.chip.gate_mv = 0
         self._past.append(self._session)
         self._session, self._newest = frame.session, frame.sequence
         self._limits, self._deadman_ms, self._deadman = self._hard_limits, wish.deadman_ms, False
@@ -246,6 +247,8 @@ class Firmware:
             wanted = BoardLimits.decode(payload)
             if wanted != wanted.tightened(self._limits):
                 raise Refused(Status.BEYOND_LIMIT, "limits can only be lowered within a session")
+            if self.gate_mv > wanted.gate_mv:
+                raise Refused(Status.BEYOND_LIMIT, f"the gate bias is {self.gate_mv} mV; lower it first")
             if not all(astuple(wanted)):
                 raise Refused(Status.BAD_REQUEST, "a limit of zero")
             self._limits = wanted

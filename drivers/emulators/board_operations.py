@@ -139,8 +139,7 @@ class Operations:
             raise Refused(Status.BAD_REQUEST, f"rows beyond the {array.rows} in use")
         if request.full_scale_na not in self.ranges_na:
             raise Refused(Status.BAD_REQUEST, f"no range of {request.full_scale_na} nA")
-        if round(p.v_read_v * 1e6) > limits.drive_uv:
-            raise Refused(Status.BEYOND_LIMIT, f"read voltage beyond the limit of {limits.drive_uv} uV")
+        self._may_read(limits)
         duration_s = 2 * request.rows * (p.settle_s + p.conversion_s)
         self._bounded(duration_s)
         self._fits(2 * request.rows * array.pairs)
@@ -148,6 +147,11 @@ class Operations:
         full_a = request.full_scale_na * 1e-9
         seen = array.sense(request.first_row, request.rows, full_a, self._column_a(limits), self.offset_a)
         return self._codes(seen, full_a).encode(p.adc_bits)
+
+    def _may_read(self, limits: BoardLimits) -> None:
+        """Single cells are read at the full drive."""
+        if round(self._profile.v_read_v * 1e6) > limits.drive_uv:
+            raise Refused(Status.BEYOND_LIMIT, f"read voltage beyond the limit of {limits.drive_uv} uV")
 
     def _column_a(self, limits: BoardLimits) -> float:
         """Where the front end clamps a column's current."""
@@ -167,6 +171,7 @@ class Operations:
             raise Refused(Status.BEYOND_LIMIT, "a target outside the conductance window")
         duration_s = rows * columns * request.max_pulses * p.pulse_s
         if request.verified:
+            self._may_read(limits)
             duration_s += 2 * rows * (request.max_pulses + 1) * p.verify_s
         self._bounded(duration_s)
         start = None if request.start_ps is None else _siemens(request.start_ps)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.emulators.circuit import Port
+from drivers.emulators.instrument import finite
 from drivers.emulators.latency import Latency
 from drivers.emulators.scpi_instrument import ScpiInstrument
 from drivers.emulators.scpi_status import ScpiError
@@ -114,7 +115,8 @@ class EmulatedSmu(ScpiInstrument):
             elif hasattr(self.core.faults, name):
                 if name == "stuck_compliance" and value is True:
                     value = self.core.model.compliance_min[CURRENT]
-                setattr(self.core.faults, name, type(getattr(self.core.faults, name))(value or 0))
+                kind = type(getattr(self.core.faults, name))
+                setattr(self.core.faults, name, kind(finite(value or 0)))
                 self.core.apply()
             else:
                 raise KeyError(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 MESSAGE_LIMIT = 65_536
@@ -42,3 +43,11 @@ class EmulatedInstrument(Truth, Protocol):
 
     def device_clear(self) -> None:
         """Forget half-received input and unread answers, as a device clear does."""
+
+
+def finite(value: Any) -> float:
+    """A number that is set from outside. Raises TypeError or ValueError for what is none, NaN and infinity included."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("a finite number belongs here")
+    return number

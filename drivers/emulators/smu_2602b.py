@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from drivers.emulators.circuit import Port
+from drivers.emulators.instrument import finite
 from drivers.emulators.latency import Latency
 from drivers.emulators.tsp_buffer import ReadingBuffer, interleaved
 from drivers.emulators.tsp_channel import AMPS, FAULTS, VOLTS, SmuChannel
@@ -72,7 +73,7 @@ class Keithley2602B(TspInstrument):
             return
         with self.lock:
             for struck in [self.channels[channel]] if channel else self.channels.values():
-                struck.strike(fault, float(value or 0.0))
+                struck.strike(fault, finite(value or 0.0))
 
     def _print_buffer(self, arguments: list[Value]) -> list[Value]:
         self._say(", ".join(self.shown(value) for value in interleaved(arguments)))

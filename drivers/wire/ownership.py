@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivers.wire.places import place_of
 from pib_lab.endpoint import birth_of
 from pib_lab.errors import DeviceError
 
@@ -63,9 +64,10 @@ class Claims:
 
     def take(self, address: str) -> Owner | None:
         """Lock one address; who owns it when another process does, None when it is ours from now on."""
-        if fcntl is None or address in self._held:
+        place = place_of(address)
+        if fcntl is None or place in self._held:
             return None
-        descriptor = os.open(_lock_file(address), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(_lock_file(place), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -74,7 +76,7 @@ class Claims:
         os.truncate(descriptor, 0)
         folder = None if self._owner.folder is None else str(self._owner.folder)
         os.write(descriptor, json.dumps([self._owner.pid, self._owner.birth, folder]).encode())
-        self._held[address] = descriptor
+        self._held[place] = descriptor
         return None
 
     def release(self) -> None:
@@ -93,7 +95,7 @@ def _owner(written: bytes) -> Owner:
         return Owner()
 
 
-def _lock_file(address: str) -> Path:
+def _lock_file(place: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"pib-lab-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{hashlib.sha256(address.encode()).hexdigest()[:24]}.lock"
+    return folder / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.lock"
