@@ -136,6 +136,21 @@ def test_no_sweep_goes_round_the_guard(made: tuple[DirectTransport, Make]) -> No
     assert not any(transport.instrument.outputs().values())
 
 
+def test_a_level_rises_no_further_once_the_guard_is_dead(made: tuple[DirectTransport, Make]) -> None:
+    """An output that is on stays at its level, whichever way another one is asked for, and can still go to zero."""
+    transport, make = made
+    guard = _Guard()
+    smu = _on(make(guard), 0.1)
+    guard.alive = False
+    sent = len(transport.sent)
+    for rise in (lambda: smu.set_level(0.2), lambda: smu.ramp_to(-0.1, 0.05)):
+        with pytest.raises(DeviceError, match="the guardian has died"):
+            rise()
+    assert not any("0.2" in message or "-" in message for message in transport.sent[sent:])
+    smu.set_level(0.0)
+    assert smu.level() == 0.0
+
+
 def test_a_2450_starts_no_sweep_without_its_guard() -> None:
     """Its trigger model is not initiated, for that alone would switch the output on."""
     transport, clock = _transport(smu_2450)

@@ -27,7 +27,8 @@ class CheckedSmu(ABC):
     """Refuses what is out of order or beyond the limits before anything is sent; checks what was read back.
 
     The limits are those of what is connected, not of the instrument, which has its own and answers with errors.
-    `guard` is called before each command that lets the output go on, and raises DeviceError when it must stay off.
+    `guard` is called before each command that lets the output go on, and before each level other than zero while it is
+    on; it raises DeviceError when the output must be off.
     """
 
     def __init__(self, name: str, limits: ElectricalLimits, clock: Clock, guard: Callable[[], None]) -> None:
@@ -153,9 +154,10 @@ class CheckedSmu(ABC):
         return self._ask_compliance(self._require_function())
 
     def set_level(self, level: float) -> None:
-        """Force this from now on."""
+        """Force this from now on. Raises DeviceError, with the level as it was, when nobody guards the output."""
         function = self._require_function()
         self._check(level, self._compliance)
+        self._guarded(level)
         self._say_level(function, level)
 
     def level(self) -> float:
@@ -171,6 +173,7 @@ class CheckedSmu(ABC):
             raise LimitError(
                 f"{self.name}: a ramp from {start:g} to {level:g} in steps of {step:g}: choose larger steps"
             )
+        self._guarded(level)
         count = math.ceil(abs(level - start) / step * (1.0 - 1e-9))
         self._walk(function, start, level, count, dwell_s)
 
@@ -240,6 +243,11 @@ class CheckedSmu(ABC):
         """How long `count` readings may take: ample for two quantities, auto zero and a few changes of range."""
         return 5.0 + count * (dwell_s + 0.1 + 0.2 * self._cycles)
 
+    def _guarded(self, level: float) -> None:
+        """The way to zero is always free."""
+        if self.on and level != 0.0:
+            self._guard()
+
     def _check(self, level: float, compliance: float) -> None:
         check = self._limits.check_voltage if self._function is Function.VOLTAGE else self._limits.check_current
         check(level, compliance, self.name)
@@ -251,6 +259,7 @@ class CheckedSmu(ABC):
             raise LimitError(f"{self.name}: a sweep takes 1 to {BUFFER} levels of at most 10 s each")
         for level in levels:
             self._check(level, self._compliance)
+        self._guard()
         return function
 
     def _check_pulse(self, level: float, width_s: float, base: float) -> Function:
@@ -261,6 +270,7 @@ class CheckedSmu(ABC):
             raise LimitError(f"{self.name}: a pulse of {width_s:g} s; choose a width above 0 and up to 10 s")
         if function is Function.VOLTAGE:  # the rate is that of a cell, which only the caller knows
             self._limits.check_pulse(level, self._compliance, width_s, math.inf, self.name)
+        self._guard()
         return function
 
     def _require_function(self) -> Function:

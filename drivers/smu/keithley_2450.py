@@ -139,7 +139,6 @@ class Keithley2450(ScpiSmu):
         self._link.command(f":SOUR:LIST:{source} {','.join(f'{level:.6E}' for level in levels)}")
         delay_s = max(dwell_s, _LEAST_DELAY_S) if dwell_s > 0.0 else 0.0
         self._link.command(f":SOUR:SWE:{source}:LIST 1, {delay_s:g}")
-        self._guard()
         self._link.ask_number(":INIT;*OPC?", timeout_s=self._wait_s(count, dwell_s), idempotent=False)
         errors = self._link.take_errors()
         if errors:
