@@ -70,7 +70,9 @@ def _forming(arrays: Arrays) -> Figure | None:
         return None
     figure, (left, middle, right) = make_axes("Forming", 3)
     _codes(left, arrays["outcome"], _OUTCOMES, _OUTCOME_COLOURS, "outcome")
-    picture(figure, middle, arrays["gate_v"], "gate voltage at forming", "V")
+    words = {"gate_v": "gate voltage", "level_v": "voltage"}  # without gates the voltage across the cell is ramped
+    ramped = next(name for name in words if name in arrays)
+    picture(figure, middle, arrays[ramped], f"{words[ramped]} at forming", "V")
     for name, label in (("formed_siemens", "after forming"), ("reset_siemens", "after RESET")):
         values = np.sort(arrays[name][np.isfinite(arrays[name])]) * 1e6
         right.step(values, np.linspace(0.0, 1.0, len(values)), label=label)

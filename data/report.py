@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data import plots
+from data.guardian_record import GuardianWord, read_guardian
 from data.map_plots import maps_figure
 from data.reader import Reader
 from data.summary import PASS_KINDS, PULSE_TIMES_S, RunData, summarise
@@ -33,8 +34,10 @@ def write_report(folder: Path) -> Path:
     Raises RunFileError when the folder holds no readable run or cannot be written to.
     """
     folder = Path(folder)
-    page = render(Reader(folder).events())
-    path = (folder if folder.is_dir() else folder.parent) / REPORT_NAME
+    beside = folder if folder.is_dir() else folder.parent
+    events = _Timed(Reader(folder).timed_events())
+    page = render(events, lambda: read_guardian(beside, events.last_unix_s))
+    path = beside / REPORT_NAME
     partial = path.with_suffix(".html.partial")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -44,9 +47,27 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def render(events: Iterable[Event]) -> str:
-    """The report of these events as HTML, with style and pictures inside."""
+class _Timed:
+    """Events, and when the last one that was taken was recorded."""
+
+    def __init__(self, events: Iterable[tuple[float, Event]]) -> None:
+        self._events, self.last_unix_s = events, 0.0
+
+    def __iter__(self) -> Iterator[Event]:
+        for unix_s, event in self._events:
+            self.last_unix_s = unix_s
+            yield event
+
+
+def render(events: Iterable[Event], guardian: Callable[[], GuardianWord | None] = lambda: None) -> str:
+    """The report of these events as HTML, with style and pictures inside.
+
+    guardian: asked once all events are known, for what it has done since; that says more of outputs than the run did.
+    """
     run = summarise(events)
+    word = guardian()
+    doubtful = {event.unit for event in run.safe if event.not_confirmed}
+    devices = {unit.info.device for unit in run.units if unit.info.name in doubtful}
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -57,6 +78,8 @@ def render(events: Iterable[Event]) -> str:
         title=f"{run.started.protocol_name}: {run.started.dataset}",
         begun=datetime.fromtimestamp(run.started.started_unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         headline=_headline(run),
+        guardian=word,
+        settled=word is not None and word.vouches_for(devices),
         unsafe=[f"{event.unit} ({output})" for event in run.safe for output in event.not_confirmed],
         newest=[event for split in ("validation", "test") if (event := run.accuracy(split)) is not None],
         passes=[(kind, getattr(run.passes, kind)) for kind in PASS_KINDS],

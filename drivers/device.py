@@ -6,11 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from pib_lab.errors import DeviceError, LinkError, LostLinkError
+from pib_lab.unit import SafeReport
 
 Link = TypeVar("Link")
+Achieved = tuple[tuple[str, ...], tuple[str, ...], str]
+"""Outputs confirmed off, outputs not confirmed, and why not."""
 
 
 @contextmanager
@@ -101,6 +105,8 @@ class DeviceSession(Generic[Link]):
         self._lock = FairLock(name)
         self._users: set[str] = set()
         self._link: Link | None = None
+        self._doubt: SafeReport | None = None
+        self._not_told: set[str] = set()
 
     @property
     def connected(self) -> bool:
@@ -110,6 +116,7 @@ class DeviceSession(Generic[Link]):
     def open(self, user: str) -> None:
         """Count `user` in; the first one connects. Raises what `connect` raises; the user is then not counted."""
         with self._lock.turn(user):
+            self._not_told.clear()
             if self._link is None:
                 self._link = self._connect()
             self._users.add(user)
@@ -131,4 +138,24 @@ class DeviceSession(Generic[Link]):
         with self._lock.turn(user, wait_s):
             if self._link is None or user not in self._users:
                 raise DeviceError(f"device {self._name}: not open for {user}; call open() first")
+            self._not_told.clear()
             yield self._link
+
+    def switch_off(self, user: str, outputs: tuple[str, ...], act: Callable[[Link], Achieved]) -> SafeReport:
+        """What `act` achieved on the outputs, which all users share; for a `user` who has not opened it, nothing.
+
+        A dead link is waited for once: what one user could not have confirmed, the others are told without another
+        attempt, each of them once, unless the device has been used in between. Whoever asks again has it tried again.
+        """
+        with self._lock.turn(user):
+            if self._doubt is not None and user in self._not_told:
+                self._not_told.discard(user)
+                return replace(self._doubt, unit=user)
+            try:
+                with self.link(user) as link:
+                    report = SafeReport(user, *act(link))
+            except DeviceError as problem:  # not open, or a dead link: nothing was read back, so nothing is confirmed
+                report = SafeReport(user, (), outputs, str(problem))
+            self._doubt = None if report.safe else report
+            self._not_told = self._users - {user} if user in self._users and not report.safe else set()
+            return report

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 
@@ -29,25 +29,23 @@ from drivers.chip.probe import ChipProbe
 from drivers.safe.commands import Guarded, SafeAction
 from drivers.safe.execution import carry_out_all
 from drivers.safe.kept import KEPT
+from pib_lab.bring_up_session import Detachable, NeverBegun, Session, View
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock, Device, DeviceContext
-from pib_lab.errors import Cancelled, DeviceError, LimitError, LinkError, PibError, RunFileError
+from pib_lab.errors import Cancelled, LimitError, PibError, RunFileError
 from pib_lab.events import MadeSafe
 from pib_lab.findings import Findings, Measured, Progress, Publish, Verdict
 from pib_lab.guarding import (
     Watch,
     actions_of,
     check_addresses,
-    may_be_on,
     not_commanded,
-    not_connected,
     require_links,
-    told_doubt,
     traffic_log,
 )
 from pib_lab.overrides import apply_overrides, refuse_other_profiles
 from pib_lab.procedure import Procedure, parse_procedure
-from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished, ProcedureStarted
+from pib_lab.procedure_events import ProcedureFinished, ProcedureStarted
 from pib_lab.provenance import git_commit, versions
 from pib_lab.registry import find_driver, is_mock, is_real
 from pib_lab.unit import CancelToken, SafeReport
@@ -64,13 +62,6 @@ class Outcome:
     record: ProcedureRecord
     passport: Path
     error: PibError | None = None
-
-
-class View(Protocol):
-    """Watches a procedure."""
-
-    def show(self, event: ProcedureEvent) -> None:
-        """Take note of `event`, without delay."""
 
 
 Watched = Callable[[Path], AbstractContextManager[View]]
@@ -100,7 +91,7 @@ class BringUp:
         """Why what went over the links could not be kept to the end."""
         self._passport_dir = passport_dir
         self._ledger = WearLedger(wear_dir or default_folder())
-        self._view = _Detachable(None)
+        self._view = Detachable(None)
         self.report: SafeReport | None = None
 
     def run(self, out: Path, publish: Publish, cancel: CancelToken, watched: Watched | None = None) -> Outcome:
@@ -117,10 +108,10 @@ class BringUp:
         write_protocol(folder, self._text)
         with contextlib.ExitStack() as stack:
             view = stack.enter_context(watched(folder)) if watched is not None else None
-            self._view = _Detachable(view)
+            self._view = Detachable(view)
             try:
                 return self._run(folder, started, publish, cancel)
-            except _NeverBegun as problem:
+            except NeverBegun as problem:
                 stack.close()  # the view may keep something in the folder
                 if not (folder / KEPT).exists():  # else outputs are in doubt, and `pib-lab safe` needs both files
                     with contextlib.suppress(OSError):  # the guardian has written something into it
@@ -129,7 +120,7 @@ class BringUp:
                 raise problem.why from None
 
     def _run(self, folder: Path, started: str, publish: Publish, cancel: CancelToken) -> Outcome:
-        """Raises _NeverBegun for what ends it before the device is open: then there is nothing to keep."""
+        """Raises NeverBegun for what ends it before the device is open: then there is nothing to keep."""
         protocol = self.protocol
         self._view.show(
             ProcedureStarted(folder.name, protocol.name, protocol.procedure.name, self._name, self.mock, time.time())
@@ -142,11 +133,11 @@ class BringUp:
         try:
             device = self._factory(self._hardware.options, context)
             probe = self._probe(device)
-            session = _Session(device, probe, watch, self._name, self._keep_report)
+            session = Session(device, probe, watch, self._name, self._keep_report)
             told = _both(self._view.show, publish)
             findings, error, pulses = self._carry_out(session, probe, folder.name, told, cancel)
         except PibError as problem:
-            raise _NeverBegun(problem) from None
+            raise NeverBegun(problem) from None
         finally:
             if device is not None:
                 device.close()
@@ -179,12 +170,12 @@ class BringUp:
         if problems:
             raise LimitError("\n".join(problems))
 
-    def planned(self) -> list[str]:
-        """The strongest acts of the procedure, each beside its limits: a line for people. Connects to nothing."""
+    def planned(self) -> list[tuple[Extreme, ElectricalLimits]]:
+        """The strongest acts of the procedure, each with the limits that hold for it. Connects to nothing."""
         device = self._factory(self._hardware.options, DeviceContext(self._name, self.protocol.seed, VirtualClock()))
-        lines = [extreme.told(limits) for extreme, limits in self._extremes(self._probe(device))]
+        found = self._extremes(self._probe(device))
         device.close()
-        return lines
+        return found
 
     def _extremes(self, probe: Reach) -> list[tuple[Extreme, ElectricalLimits]]:
         """With the limits that are known before the device is open. None of what does not drive a chip."""
@@ -220,7 +211,7 @@ class BringUp:
 
     def _carry_out(
         self,
-        session: _Session,
+        session: Session,
         probe: Reach,
         run: str,
         publish: Publish,
@@ -333,88 +324,6 @@ class BringUp:
                 raise RunFileError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
             return folder
         raise RunFileError(f"{out}: too many procedures in one second; choose another --out")
-
-
-class _NeverBegun(Exception):
-    """Carries what ended a procedure before its device was open."""
-
-    def __init__(self, why: PibError) -> None:
-        super().__init__(str(why))
-        self.why = why
-
-
-class _Detachable:
-    """A view, or none; one that fails is let go, for it must not end what it watches."""
-
-    def __init__(self, view: View | None) -> None:
-        self._view = view
-
-    def show(self, event: ProcedureEvent) -> None:
-        """Show it as long as there is a view."""
-        if self._view is not None:
-            try:
-                self._view.show(event)
-            except Exception:  # whatever it was: outputs are on, and the procedure knows when they may go off
-                self._view = None
-
-
-class _Session:
-    """The device opened for one procedure: guarded, made safe and closed whatever happens."""
-
-    def __init__(
-        self,
-        device: Device,
-        probe: Reach,
-        watch: Watch | None,
-        name: str,
-        tell: Callable[[SafeReport], None],
-    ) -> None:
-        self._device, self._probe, self._watch, self._name, self._tell = device, probe, watch, name, tell
-        self._doubtful: tuple[str, ...] = ()
-        self.begun = False
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Raises DeviceError in the place of an error after which outputs were not confirmed off."""
-        try:
-            with contextlib.ExitStack() as stack:
-                if self._watch is not None:
-                    stack.callback(self._watch.end)
-                    self._watch.begin({self._name: self._device})
-                stack.callback(self._probe.close)
-                if self._watch is not None:
-                    self._watch.opening(self._name)
-                self._open()
-                stack.callback(self._off)
-                self.begun = True
-                yield
-        except PibError as problem:
-            if self._doubtful:
-                raise DeviceError(f"{problem}; {told_doubt(self._doubtful, self._watch)}") from problem
-            raise
-        if self._doubtful:
-            raise DeviceError(told_doubt(self._doubtful, self._watch))
-
-    def _open(self) -> None:
-        """What could not be opened because nothing answered has switched nothing on, and is not in doubt."""
-        try:
-            self._probe.open()
-        except PibError as problem:
-            if may_be_on(problem):
-                self._off()
-                raise
-            if self._watch is not None:
-                self._watch.refused(self._name, self._name, first=True)
-            if isinstance(problem, LinkError):
-                raise not_connected(problem, self._name) from problem
-            raise
-
-    def _off(self) -> None:
-        report = self._probe.make_safe()
-        self._tell(report)
-        self._doubtful = report.not_confirmed
-        if self._watch is not None and report.safe:
-            self._watch.confirmed(self._name)
 
 
 def load(protocol: str, overrides: list[str], seed: int | None, mock: bool = False) -> str:

@@ -129,12 +129,16 @@ class Station:
     more: dict[str, Any] = field(default_factory=dict)
     swapped: bool = False
     defects: CellDefects = SOUND
+    threshold_v: float = 0.5
+    write_v: float = 1.0
 
     def __post_init__(self) -> None:
         rows, columns = self.lines
         gates = self.scheme == "1t1r"
         profile = load_profile(self.profile, self.override)
-        options = BenchOptions(bleed_ohm=1e7, gates=gates, defects=self.defects)
+        options = BenchOptions(
+            bleed_ohm=1e7, gates=gates, threshold_v=self.threshold_v, write_v=self.write_v, defects=self.defects
+        )
         self.bench = Bench(profile, rows, columns, self.clock, self.seed, options)
         self.bench.ground("H")
         ports = {letter: self.bench.port(letter) for letter in ("ABCD" + ("E" if self.scheme == "v/3" else ""))}

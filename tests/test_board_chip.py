@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 from board_bench import Rig
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.board.protocol import Kind
 from drivers.board.tiles import Tiling
 from drivers.chip.board_chip import MemristorBoard
 from drivers.chip.mock_chip import MockMemristorChip
@@ -15,7 +19,7 @@ from drivers.emulators.board import start
 from drivers.emulators.board_drill import NO_NOISE
 from pib_lab.clocks import VirtualClock
 from pib_lab.device import DeviceContext, UnitRequest
-from pib_lab.errors import ConfigurationError, DeviceError, LinkError
+from pib_lab.errors import Cancelled, ConfigurationError, DeviceError, LinkError
 from pib_lab.unit import CancelToken
 
 
@@ -162,6 +166,7 @@ def test_the_current_limit_of_a_unit_is_held_on_the_board() -> None:
         ({"profile": "wan-2022"}, "rows"),
         ({"serial": "other"}, "emulated-1"),
         ({"deadman_s": 2.0}, "deadman_s"),
+        ({"deadman_s": 0.001}, "too short for a heartbeat"),
         ({"gate": 1.0}, "gate_v"),
         ({"override": 3}, "table"),
     ],
@@ -203,3 +208,57 @@ def test_requests_cover_a_unit_once(n_in: int, n_out: int, rows: int, pairs: int
             assert (tile.rows, tile.window.pairs) == (at, each)
             seen[tile.rows, tile.pairs] += 1
     assert (seen == 1).all()
+
+
+SLOW = {"columns": 6, "verify_s": 10e-3}
+"""Verify reads so slow that one request holds a row or two of a write."""
+
+
+def _cancel_during(rig: Rig, wanted: int, token: CancelToken) -> None:
+    """Set the token while the board carries out the write request of that number."""
+    with rig.unit._session.link("unit") as board:
+        request, writes = board._link.request, itertools.count(1)
+
+    def asked(kind: Kind, *rest: Any) -> bytes:
+        if kind is Kind.WRITE and next(writes) == wanted:
+            token.cancel()
+        return request(kind, *rest)
+
+    board._link.request = asked  # type: ignore[method-assign, assignment]
+
+
+def test_a_write_stops_between_requests() -> None:
+    """Interrupted during the second request, no third one is sent; pulses are counted, and outputs go off."""
+    with Rig(12, 3, "chip-b", SLOW) as rig:
+        token = CancelToken()
+        rig.unit.cancel_with(token)
+        _cancel_during(rig, 2, token)
+        with pytest.raises(Cancelled):
+            rig.unit.program(rig.uniform())
+        with rig.server.board() as firmware:
+            array = firmware.chip.array(0)
+            true, pulses = array.conductances().reshape(rig.shape), array.pulses()
+        begun = rig.unit.pulses().any(axis=(1, 2))
+        assert 1 < begun.sum() < 12
+        assert int(rig.unit.pulses().sum()) == pulses
+        assert rig.unit.make_safe().safe
+        assert not any(rig.server.outputs().values())
+        rig.unit.cancel_with(CancelToken())
+        held = rig.unit.program(rig.uniform(), np.zeros(rig.shape, np.bool_))
+        assert np.corrcoef(held.ravel(), true.ravel())[0, 1] > 0.9  # rows that were not written are read, not guessed
+
+
+def test_a_cancelled_part_of_a_known_array_keeps_the_rest_known() -> None:
+    """What was written before stays believed without another read; what was written since is as the board told."""
+    with Rig(12, 3, "ideal", SLOW) as rig:
+        before = rig.unit.program(rig.uniform())
+        passes = rig.unit.verify_passes()
+        token = CancelToken()
+        token.cancel()
+        rig.unit.cancel_with(token)
+        with pytest.raises(Cancelled):
+            rig.unit.program(rig.uniform(seed=9))
+        rig.unit.cancel_with(CancelToken())
+        held = rig.unit.program(before, np.zeros(rig.shape, np.bool_))
+        np.testing.assert_array_equal(held, before)
+        assert rig.unit.verify_passes() == passes

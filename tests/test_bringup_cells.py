@@ -92,6 +92,12 @@ def test_forming_refuses_a_ramp_without_steps() -> None:
         bring_up("form-cells", mock_probe(SMALL, virgin=True), gate_step="0 V")
 
 
+def test_a_ramp_of_endless_steps_is_refused() -> None:
+    """A step far below what any source can set is a slip of the unit."""
+    with pytest.raises(ConfigurationError, match="gate_step of 1e-12 V makes over 10000 steps"):
+        bring_up("form-cells", mock_probe(SMALL, virgin=True), gate_step="1e-12 V")
+
+
 def test_a_coarse_ramp_shorts_cells() -> None:
     """The mock shorts a cell whose first forming pulse comes far above its forming voltage: the ramp is needed."""
     probe = mock_probe(SMALL, virgin=True)

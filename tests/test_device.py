@@ -187,3 +187,75 @@ def test_an_error_inside_a_turn_ends_the_turn(session: DeviceSession[_Wire]) -> 
         raise ValueError("broken")
     with session.link("a", wait_s=0.0):
         pass
+
+
+class _Dead:
+    """What switches off behind a link that is dead, or has come back; counts how often it was tried."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self.back = False
+
+    def off(self, link: _Wire) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        self.tried += 1
+        if self.back:
+            return ("drive",), (), ""
+        raise LinkError("no answer")
+
+
+def _three(session: DeviceSession[_Wire]) -> tuple[str, ...]:
+    for user in ("a", "b", "c"):
+        session.open(user)
+    return "a", "b", "c"
+
+
+def test_a_dead_link_is_tried_once_for_all_its_users(session: DeviceSession[_Wire]) -> None:
+    """Each user is told under its own name that nothing is confirmed off, from one attempt."""
+    dead, users = _Dead(), _three(session)
+    reports = [session.switch_off(user, ("drive",), dead.off) for user in users]
+    assert dead.tried == 1
+    assert [(report.unit, report.confirmed, report.not_confirmed) for report in reports] == [
+        (user, (), ("drive",)) for user in users
+    ]
+    assert all("no answer" in report.detail for report in reports)
+
+
+def test_who_asks_again_has_a_dead_link_tried_again(session: DeviceSession[_Wire]) -> None:
+    """A link that has come back switches off at the next request, for all."""
+    dead, users = _Dead(), _three(session)
+    for user in users:
+        session.switch_off(user, ("drive",), dead.off)
+    dead.back = True
+    assert all(session.switch_off(user, ("drive",), dead.off).safe for user in users)
+    assert dead.tried == 4
+
+
+def _used(session: DeviceSession[_Wire]) -> None:
+    with session.link("c") as link:
+        link.exchange()
+
+
+def _opened(session: DeviceSession[_Wire]) -> None:
+    session.open("d")
+
+
+@pytest.mark.parametrize("between", [_used, _opened], ids=["used", "opened"])
+def test_doubts_do_not_outlive_the_next_use(
+    session: DeviceSession[_Wire], between: Callable[[DeviceSession[_Wire]], None]
+) -> None:
+    """After anything was exchanged, or somebody has opened it, no user is told what was found before."""
+    dead, _ = _Dead(), _three(session)
+    session.switch_off("a", ("drive",), dead.off)
+    between(session)
+    session.switch_off("b", ("drive",), dead.off)
+    assert dead.tried == 2
+
+
+def test_who_has_not_opened_a_device_has_nothing_switched_off(session: DeviceSession[_Wire]) -> None:
+    """It is told so, and nothing is tried on its behalf."""
+    dead = _Dead()
+    session.open("a")
+    report = session.switch_off("b", ("drive",), dead.off)
+    assert report.not_confirmed == ("drive",)
+    assert "not open" in report.detail
+    assert dead.tried == 0

@@ -15,10 +15,14 @@ from smu_bench import Station
 from data.passport import Passport
 from data.wear_ledger import WearLedger
 from drivers.bringup.form_cells import Outcome
-from drivers.chip.probe import ChipProbe
+from drivers.chip.probe import ChipProbe, Pulse
+from drivers.chip.smu_matrix_chip import MemristorSmuMatrix
 from drivers.emulators.board import start
 from drivers.mock.forming import SHORTED_SIEMENS, CellDefects
 from pib_lab.bring_up import BringUp
+from pib_lab.clocks import VirtualClock
+from pib_lab.device import DeviceContext
+from pib_lab.errors import ConfigurationError, LimitError
 from pib_lab.fault_kinds import FaultKind
 from pib_lab.findings import Findings, Verdict
 from pib_lab.unit import CancelToken
@@ -141,6 +145,92 @@ def test_forming_stops_when_nothing_forms(behind) -> None:
     assert "check contacts" in check_of(findings, "completed").detail
     assert (pulses > 0).sum() == 2
     assert (conductances < 0.1e-6).all()
+
+
+PASSIVE = {
+    "level": "3.2 V",
+    "level_start": "2 V",
+    "level_step": "0.2 V",
+    "width": "1 ms",
+    "reset_level": "2.6 V",
+    "current": "600 uA",
+}
+"""Half of the strongest pulse is 1.6 V, and the bench's cells of `passive` switch from 1.7 V. The source carries what
+half-selected cells take as well."""
+
+
+@contextmanager
+def passive(scheme: str = "v/2", threshold_v: float = 1.7, **defects: object) -> Iterator[Chip]:
+    """3 x 2 virgin cells without transistors, behind source-measure units and a switch matrix on sockets."""
+    station = Station(
+        lines=(3, 2),
+        scheme=scheme,
+        override=QUIET | {"iv_cubic": 0.0},
+        defects=CellDefects(virgin=True, **defects),  # type: ignore[arg-type]
+        threshold_v=threshold_v,
+        write_v=2.5,
+        more={"write": {"threshold_v": threshold_v}},
+    )
+    station.serve()
+    try:
+        probe = station.device_by_address().probe(3, 2)
+        probe.open()
+        yield Chip(probe, None, station)
+        assert probe.make_safe().safe
+        probe.close()
+        assert station.truly_on() == []
+    finally:
+        station.close()
+
+
+def test_a_passive_array_is_formed_by_half_select() -> None:
+    """The voltage is ramped; every cell forms at its own, and none is written by pulses on another one."""
+    with passive() as chip:
+        findings = bring_up("form-cells", chip.probe, **PASSIVE)
+        conductances, faults, pulses = chip.truth()
+        read = findings.arrays["reset_siemens"]
+        assert findings.verdict is Verdict.PASS
+        assert (findings.arrays["outcome"] == Outcome.FORMED).all()
+        assert ((findings.arrays["level_v"] >= 2.2) & (findings.arrays["level_v"] <= 3.2)).all()
+        assert (faults == FaultKind.HEALTHY).all()
+        assert (chip.probe.pulses() == pulses).all()
+        np.testing.assert_allclose(conductances, read, atol=4e-6)  # as they were read right after their own RESET
+
+
+def test_bad_cells_of_a_passive_array_are_named_and_left_alone() -> None:
+    """One that does not form and one that shorts: no other cell suffers from what was tried on them."""
+    with passive(unformable=((0, 1),), shorting=((2, 1),)) as chip:
+        outcome = bring_up("form-cells", chip.probe, **PASSIVE).arrays["outcome"]
+        _, faults, _ = chip.truth()
+    assert (outcome[0, 1], outcome[2, 1]) == (Outcome.NOT_FORMED, Outcome.SHORTED)
+    assert (outcome == Outcome.FORMED).sum() == 4
+    assert (faults == FaultKind.HEALTHY).sum() == 4
+
+
+def test_forming_that_would_write_half_selected_cells_is_refused() -> None:
+    """Half of the last step is at the threshold of the cells that are formed already: nothing is sent, and why."""
+    with passive(threshold_v=1.6) as chip:
+        with pytest.raises(LimitError, match=r"puts 1\.6 V on cells that are not selected.*scheme v/3"):
+            bring_up("form-cells", chip.probe, **PASSIVE)
+        with pytest.raises(LimitError, match="not selected"):
+            chip.probe.pulse(0, 0, Pulse(3.2, 1e-3, 0.0, 500e-6))
+        assert chip.truth()[2].sum() == 0
+
+
+def test_a_third_of_the_voltage_forms_what_half_of_it_would_write() -> None:
+    """With a source for the columns as well, cells that switch from 1.2 V stand 3.2 V on their neighbours."""
+    with passive("v/3", 1.2) as chip:
+        findings = bring_up("form-cells", chip.probe, **PASSIVE)
+        assert findings.verdict is Verdict.PASS
+        np.testing.assert_allclose(chip.truth()[0], findings.arrays["reset_siemens"], atol=4e-6)
+
+
+def test_passive_forming_takes_a_source_that_holds_the_other_lines() -> None:
+    """Without one the device is refused, and told which source is missing."""
+    options = Station(lines=(4, 4)).options()
+    del options["sources"]["bias"]
+    with pytest.raises(ConfigurationError, match=r"takes exactly .*bias is missing"):
+        MemristorSmuMatrix(options, DeviceContext("chip", 1, VirtualClock()))
 
 
 def test_a_run_of_the_procedure_keeps_the_wear_of_forming(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from guardian_bench import Source
 import pib_lab
 import pib_lab.lab
 from data.reader import Reader
+from data.report import write_report
 from drivers.safe.guardian import RECORD, Guardian
 from drivers.safe.kept import KEPT, read_kept
 from pib_lab.assembly import make_units
@@ -83,6 +84,26 @@ def test_the_last_word_is_the_guardians(tmp_path: Path, source: Source) -> None:
     assert "the guardian has then read back all of them off" in error
     assert "NOT confirmed" not in error
     assert (last_line(result)["safe"], last_line(result)["confirmed_by"]) == (False, "the guardian")
+
+
+def test_the_report_ends_with_the_guardians_word(tmp_path: Path, source: Source) -> None:
+    """The run's own doubt is told beside what the guardian has read back since, and the run file stays as it was."""
+    run = opened(tmp_path, source, more="mute = true").train(tmp_path)
+    before = (run.folder / "run.h5").read_bytes()
+    page = write_report(run.folder).read_text()
+    assert "The run could not confirm these outputs off" in page
+    assert "it has read back all outputs off" in page
+    assert "NOT confirmed off" not in page
+    assert (run.folder / "run.h5").read_bytes() == before
+
+
+def test_the_status_of_an_ended_run_tells_the_guardians_word(tmp_path: Path, source: Source) -> None:
+    """Nothing answers for it any more; what the guardian has done is told with that."""
+    run = opened(tmp_path, source, more="mute = true").train(tmp_path)
+    result = call("status", run.folder)
+    assert result.exit_code == 3
+    assert "not live" in result.stderr
+    assert "it has read back all outputs off" in result.stderr
 
 
 def nowhere() -> str:

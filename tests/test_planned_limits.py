@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -52,6 +53,50 @@ def test_the_check_tells_each_extreme_beside_its_limit() -> None:
     assert result.exit_code == 0
     assert "forming: 5 V (limit 5.5 V), gate 4 V (limit 4.2 V), 0.0001 A (limit 0.002 A)" in result.output
     assert "RESET after forming: 3 V" in result.output
+
+
+@pytest.mark.parametrize("protocol", ["scan-faults", "daily-check", "map-conductance"])
+@pytest.mark.parametrize(("device", "gate"), [((), ""), (BOARD, "gate 2.5 V (limit 4.2 V), ")], ids=["mock", "board"])
+def test_the_check_tells_what_lines_are_read_with(protocol: str, device: tuple[str, ...], gate: str) -> None:
+    """Read voltage, gate and limit of current, where nothing stronger may be meant at all."""
+    result = CliRunner().invoke(app, ["check", protocol, *(part for each in device for part in ("--set", each))])
+    assert result.exit_code == 0
+    assert f"reads: 0.2 V (limit 5.5 V), {gate}0.002 A (limit 0.002 A)" in result.output
+
+
+def test_the_check_of_a_fault_scan_tells_its_pulses() -> None:
+    """Writes as strong as the profile lets them be, and how many pulses a cell may get: two writes of twelve."""
+    result = CliRunner().invoke(app, ["check", "scan-faults"])
+    assert "writes: 3.3 V" in result.output
+    assert "up to 24 pulses a cell" in result.output
+
+
+def test_a_fault_scan_beyond_a_limit_is_refused_by_the_check() -> None:
+    """Pulses longer than the charge that a cell may get end with exit code 4."""
+    table = "hardware.chip.override={pulse_s=1.0}"
+    result = CliRunner().invoke(app, ["check", "scan-faults", "--set", table])
+    assert result.exit_code == 4
+    assert "fault scan, writes: charge of a pulse" in result.output
+
+
+def test_the_check_of_a_procedure_as_json() -> None:
+    """One object with each act, its values and the limits beside them; what is not limited is null."""
+    result = CliRunner().invoke(app, ["check", "scan-faults", "--json"])
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert (told["protocol"], told["procedure"], told["mock"]) == ("scan-faults", "scan-faults", True)
+    reads, writes = told["acts"]
+    assert (reads["level_v"], reads["width_s"], reads["limits"]["power_w"]) == (0.2, None, None)
+    assert (writes["level_v"], writes["width_s"], writes["pulses"]) == (3.3, 1e-6, 24)
+    assert writes["limits"]["voltage_v"] == 5.5
+    assert writes["power_w"] == pytest.approx(writes["level_v"] * writes["current_a"])
+
+
+def test_the_check_of_a_bad_procedure_prints_no_json() -> None:
+    """Standard output stays empty, and the exit code is that of a limit."""
+    result = CliRunner().invoke(app, ["check", "form-cells", "--json", "--set", "procedure.level='9 V'"])
+    assert result.exit_code == 4
+    assert result.stdout == ""
 
 
 def test_lines_behind_a_matrix_stay_within_what_a_write_may_have() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import synthetic_run
 
+from data.guardian_record import GUARDIAN_RECORD, read_guardian
 from data.map_plots import maps_figure
 from data.plots import as_png
 from data.recorder import Recorder
@@ -129,6 +131,54 @@ def test_outputs_not_confirmed_off_are_shouted() -> None:
     page = render(made)
     assert "NOT confirmed off: only (read voltage)" in page
     assert page.index("NOT confirmed off") < page.index("<h2>Units")
+
+
+def _acted(folder: Path, unix_s: float, *outcomes: dict[str, object], safe: bool | None = True) -> None:
+    notes: list[dict[str, object]] = [{"what": "acting", "why": "the run is gone", "devices": ["mock"]}]
+    notes += [{"what": "outcome", **outcome} for outcome in outcomes]
+    notes += [{"what": "ended", "safe": safe}] if safe is not None else []
+    lines = [json.dumps({"unix_s": unix_s, **note}) for note in notes]
+    (folder / GUARDIAN_RECORD).write_text("\n".join([*lines, '{"what": "cut']))
+
+
+OFF = {"device": "chip", "confirmed": ["read voltage"], "not_confirmed": []}
+ON = {"device": "chip", "confirmed": [], "not_confirmed": ["read voltage"]}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "safe", "since_s", "settled"),
+    [
+        ((OFF,), True, 0.0, True),
+        ((OFF, {**OFF, "device": "other"}), True, 0.0, True),
+        (({**OFF, "device": "chip.drive"},), True, 0.0, True),
+        (({**OFF, "device": "other"},), True, 0.0, False),
+        ((ON,), False, 0.0, False),
+        ((OFF,), None, 0.0, False),
+        ((OFF,), True, 2001.0, None),
+    ],
+    ids=["off", "others too", "a link of it", "another device", "on", "it was killed", "before the doubt"],
+)
+def test_a_guardian_vouches_for_what_it_read_back_later(
+    tmp_path: Path, outcomes: tuple[dict[str, object], ...], safe: bool | None, since_s: float, settled: bool | None
+) -> None:
+    """Only a word that came after the run's, has an end, and names the device as off, takes the doubt away."""
+    _acted(tmp_path, 2000.0, *outcomes, safe=safe)
+    word = read_guardian(tmp_path, since_s)
+    assert (None if word is None else word.vouches_for({"chip"})) is settled
+
+
+def test_what_the_guardian_could_not_confirm_is_shouted_too(tmp_path: Path) -> None:
+    """Both the run's doubt and the guardian's stand at the top."""
+    _acted(tmp_path, 2000.0, ON, safe=False)
+    made = [*_until(MadeSafe), MadeSafe("only", (), ("read voltage",), "link dead")]
+    page = render(made, lambda: read_guardian(tmp_path))
+    assert "NOT confirmed off: only (read voltage)" in page
+    assert "NOT confirmed off: chip: read voltage" in page
+
+
+def test_a_run_without_a_guardians_record_has_no_word_of_it(tmp_path: Path) -> None:
+    """It never had to act."""
+    assert read_guardian(tmp_path) is None
 
 
 def test_a_failed_run_shows_its_error() -> None:

@@ -150,10 +150,10 @@ def test_an_override_tightens_and_holds() -> None:
         Station(lines=(4, 4), override={**QUIET, "write_max_v": 0.9}).device()
 
 
-def test_without_transistors_bring_up_pulses_no_stronger_than_writes() -> None:
+def test_without_transistors_bring_up_pulses_stay_below_what_writes_other_cells() -> None:
     """The profile forms at 5.5 V; half of that would write a whole row of a passive array."""
     passive, gated = (Station(lines=(4, 4), scheme=scheme, override=QUIET).device() for scheme in ("v/2", "1t1r"))
-    assert passive.electrical_limits(Use.FORMING).voltage_v == 0.95
+    assert 0.9999 < passive.electrical_limits(Use.FORMING).voltage_v < 1.0  # half of it is below the threshold
     assert gated.electrical_limits(Use.FORMING).voltage_v == 5.5
 
 

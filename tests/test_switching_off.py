@@ -9,13 +9,15 @@ import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from board_bench import Rig
 from smu_bench import EASY, Station
 
+from drivers.board.protocol import Kind
 from drivers.chip.smu_matrix_chip import MemristorSmuMatrix, SmuMatrixUnit
-from drivers.chip.smu_matrix_rig import connect_by_address
+from drivers.chip.smu_matrix_rig import SmuMatrixRig, connect_by_address
 from drivers.emulators.fault_modes import WireFault
 from drivers.wire.line_transport import MARGIN_S, LineTransport, Timing
 from drivers.wire.links import make_transport
@@ -122,10 +124,10 @@ def test_units_that_name_no_device_stay_on_the_calling_thread() -> None:
     """A mock shares its clock and its noise with others; and one that raises hides no other report."""
     log: list[Any] = []
     units: list[Any] = [Turn("real", "smu", log), Mocked("mock", "", log)]
-    mock, real = device_by_device(units, switch_off)
+    mocked, real = device_by_device(units, switch_off)
     assert threading.current_thread() in log
-    assert (mock.not_confirmed, real.confirmed) == (("all outputs",), ("output",))
-    assert "OSError: the vendor's library has crashed" in mock.detail
+    assert (mocked.not_confirmed, real.confirmed) == (("all outputs",), ("output",))
+    assert "OSError: the vendor's library has crashed" in mocked.detail
 
 
 class Served:
@@ -202,3 +204,50 @@ def test_a_link_that_has_come_back_is_used(served: Served) -> None:
     served.station.servers["2602b"].faults.arm(WireFault.NO_ANSWER, 1)
     assert served.unit.make_safe().safe
     assert served.station.truly_on() == []
+
+
+def _leave(units: list[Any]) -> list[SafeReport]:
+    reports = device_by_device(units, switch_off)
+    device_by_device(units, lambda unit: unit.close())
+    return reports
+
+
+def test_units_of_a_dead_chip_are_waited_for_once(served: Served) -> None:
+    """Two units behind dead instruments: made safe and closed with one attempt, and all is in doubt."""
+    second = served.device.unit(UnitRequest("second", 4, 1))
+    second.open()
+    for server in served.station.servers.values():
+        server.faults.arm(WireFault.NO_ANSWER)
+    with mock.patch.object(SmuMatrixRig, "make_safe", autospec=True, side_effect=SmuMatrixRig.make_safe) as tried:
+        reports = _leave([served.unit, second])
+    tried.assert_called_once()
+    assert [report.unit for report in reports] == ["second", "unit"]
+    assert all(set(report.not_confirmed) == {"drive", "plus", "minus", "bias", "matrix"} for report in reports)
+
+
+def test_units_of_a_dead_board_are_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two units on a board that does not answer: one command in all its attempts, and all outputs are in doubt."""
+    with Rig(arrays=2) as rig:
+        second = rig.device.unit(UnitRequest("second", 4, 3))
+        second.open()
+        rig.measure(rig.drive(1))
+        with rig.unit._session.link("unit") as board:
+            ask = mock.Mock(side_effect=board._link.request)
+            monkeypatch.setattr(board._link, "request", ask)
+        rig.server.set_state("dead", True)
+        reports = _leave([rig.unit, second])
+        assert [call.args[0] for call in ask.call_args_list] == [Kind.OUTPUTS]
+        assert [report.not_confirmed for report in reports] == [("row drivers", "word lines")] * 2
+        rig.server.set_state("dead", False)
+
+
+def test_a_board_that_answers_again_is_switched_off_when_it_is_closed() -> None:
+    """Dead while it was made safe, then used again: closing it does not rely on what was found before."""
+    with Rig() as rig:
+        rig.measure(rig.drive(1))
+        rig.server.set_state("dead", True)
+        assert not rig.unit.make_safe().safe
+        rig.server.set_state("dead", False)
+        rig.measure(rig.drive(1))
+        rig.unit.close()
+        assert not any(rig.server.outputs().values())

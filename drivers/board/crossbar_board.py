@@ -7,7 +7,7 @@ that fit into a frame and into the time that the board allows for one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -205,22 +205,7 @@ class CrossbarBoard:
 
         start_ps: None to verify each pulse; else what the cells are believed to hold, to pulse blindly from there.
         """
-        here, (rows, columns) = self.identity, mask.shape
-        self._check_write(verified=start_ps is None)
-        pulses_s = columns * max_pulses * here.pulse_ns * 1e-9
-        row_s = pulses_s + (2 * (max_pulses + 1) * here.verify_ns * 1e-9 if start_ps is None else 0.0)
-        most = self._share(columns * 9, row_s, f"one row of {columns} cells")
-        done: list[Written] = []
-        ends = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, axis=1))])
-        for first in range(0, rows, most):
-            last = min(first + most, rows)
-            cells = slice(int(ends[first]), int(ends[last]))
-            if cells.start == cells.stop:
-                continue
-            start = None if start_ps is None else start_ps[cells]
-            request = Write(array, first, mask[first:last], target_ps[cells], start, max_pulses).encode()
-            decode = partial(Written.decode, count=cells.stop - cells.start)
-            done.append(self._ask(Kind.WRITE, request, decode, (last - first) * row_s))
+        done = [part for _, part in self.write_in_parts(array, mask, target_ps, start_ps, max_pulses)]
         if len(done) == 1:
             return done[0]
         return Written(
@@ -230,12 +215,37 @@ class CrossbarBoard:
             np.concatenate([part.missed for part in done] or [np.empty(0, np.bool_)]),
         )
 
+    def write_in_parts(
+        self, array: int, mask: Mask, target_ps: Integers, start_ps: Integers | None, max_pulses: int
+    ) -> Iterator[tuple[slice, Written]]:
+        """As `write`, request by request: the rows of each, sent when it is asked for, and what it did to their cells.
+
+        Whoever does not ask for the next one leaves the rest unwritten.
+        """
+        here, (rows, columns) = self.identity, mask.shape
+        self._check_write(verified=start_ps is None)
+        pulses_s = columns * max_pulses * here.pulse_ns * 1e-9
+        row_s = pulses_s + (2 * (max_pulses + 1) * here.verify_ns * 1e-9 if start_ps is None else 0.0)
+        most = self._share(columns * 9, row_s, f"one row of {columns} cells")
+        ends = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, axis=1))])
+        for first in range(0, rows, most):
+            last = min(first + most, rows)
+            cells = slice(int(ends[first]), int(ends[last]))
+            if cells.start == cells.stop:
+                continue
+            start = None if start_ps is None else start_ps[cells]
+            request = Write(array, first, mask[first:last], target_ps[cells], start, max_pulses).encode()
+            decode = partial(Written.decode, count=cells.stop - cells.start)
+            yield slice(first, last), self._ask(Kind.WRITE, request, decode, (last - first) * row_s)
+
     def _check_write(self, *, verified: bool) -> None:
         """The board sizes the pulses of a write itself: of at most `pulse_mv`, through cells that end in the window.
 
         Power V min(I_column, G_high V), charge I_column width, rate 1 / (width + verify read).
         """
         here, what = self.identity, f"{self._name}: write"
+        if verified:  # it reads as `read_cells` does
+            self.read_limits.check_voltage(here.dac_full_uv * 1e-6, self.read_limits.current_a, f"{what}, reading")
         level_v, column_a = self._in_force.pulse_mv * 1e-3, self._in_force.column_na * 1e-9
         width_s = here.pulse_ns * 1e-9
         period_s = width_s + (here.verify_ns * 1e-9 if verified else 0.0)

@@ -63,6 +63,10 @@ class BoardLink:
         self._session = int.from_bytes(os.urandom(2), "little") or 1
         self._last_sent_s = now_s()
         self._outputs = Outputs.NONE
+        self._unheard = False
+        """The last command to switch off had no answer in all its attempts, and nothing has been answered since."""
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether an operator wants all outputs off now: then nothing but that is sent again."""
         self._port = connect()
         try:
             self.identity = self.understood(Identity.decode, self._greet(round(deadman_s * 1000), address or name))
@@ -97,16 +101,17 @@ class BoardLink:
 
     def switch(self, wanted: Outputs) -> Outputs:
         """Command outputs; returns which are on as read back. The heartbeat goes on while any is."""
+        self._unheard = wanted is Outputs.NONE
         answer = self.request(Kind.OUTPUTS, encode_u8(wanted))
         self._outputs = outputs_of(self.understood(decode_u8, answer))
         self._heartbeat.go(bool(self._outputs))
         return self._outputs
 
     def close(self) -> None:
-        """Switch off what may be on, as far as the link allows, and let go of the port. Never raises."""
+        """Switch off what may be on, unless that had no answer a moment ago, and let go of the port. Never raises."""
         self._heartbeat.end()
         try:
-            if self._outputs:
+            if self._outputs and not self._unheard:
                 self.switch(Outputs.NONE)
         except PibError:  # the board's dead-man timer does it instead
             pass
@@ -132,7 +137,11 @@ class BoardLink:
             self._port.send(data)
             answer = self._await(kind, self._now_s() + self._timeout_s + busy_s)
             if answer is not None:
+                self._unheard = False
                 return self._accepted(answer)
+            if kind is not Kind.OUTPUTS and self.stopped():
+                attempts = 1
+                break
         raise LinkError(
             f"board {self._name}: no answer to {kind.name} in {attempts} attempts of {self._timeout_s + busy_s:.3g} s; "
             "check cable and supply, then open the lab again"

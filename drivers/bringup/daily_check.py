@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme, reading
 from drivers.bringup.job import Job, completed, sample_cells
-from drivers.chip.probe import MeasuresVectors, ReadsOffset, ReadsReferences, ReadsTemperature
+from drivers.chip.probe import ChipProbe, MeasuresVectors, ReadsOffset, ReadsReferences, ReadsTemperature
 from pib_lab.findings import Check, Findings, Measured, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Kelvin, Settings
 from pib_lab.quantities import Array64
@@ -49,6 +50,11 @@ def run(job: Job, settings: DailyCheck) -> Findings:
         checks.append(check)
         kept |= measured
     return Findings((*checks, completed(len(checks), len(parts))), kept, {k: kept[k] for k in kept if _refers(k)})
+
+
+def extremes(settings: DailyCheck, probe: ChipProbe) -> list[Extreme]:
+    """What rows are held at to read cells and to measure the golden vector; nothing is pulsed."""
+    return [reading(probe, "daily check")]
 
 
 def _refers(name: str) -> bool:

@@ -6,7 +6,9 @@ import contextlib
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme, reading
 from drivers.bringup.job import Job, completed
+from drivers.chip.probe import ChipProbe
 from pib_lab.errors import Cancelled
 from pib_lab.findings import Findings, judged, some
 from pib_lab.procedure import Count, Fraction, Settings
@@ -65,3 +67,8 @@ def run(job: Job, settings: MapConductance) -> Findings:
             )
         )
     return Findings((*checks, completed(len(maps), s.reads)), {"readings_siemens": readings})
+
+
+def extremes(settings: MapConductance, probe: ChipProbe) -> list[Extreme]:
+    """What rows are held at to read cells; nothing is pulsed."""
+    return [reading(probe, "map of conductances")]

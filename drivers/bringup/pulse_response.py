@@ -6,7 +6,7 @@ import numpy as np
 
 from drivers.bringup.extremes import Extreme
 from drivers.bringup.job import Cell, Job, completed, sample_cells
-from drivers.chip.probe import ChipProbe, Pulse, PulsesCells
+from drivers.chip.probe import ChipProbe, Pulse, PulsesCells, has_gates
 from pib_lab.findings import Findings, cell_name, judged, not_tested, some
 from pib_lab.procedure import Amperes, Count, Fraction, Seconds, Settings, Volts
 from pib_lab.quantities import Array64
@@ -38,9 +38,10 @@ def run(job: Job, settings: PulseResponse) -> Findings:
     probe, s = job.probe, settings
     if not isinstance(probe, PulsesCells):
         return Findings((not_tested("response to pulses", "this device cannot give raw pulses"),))
+    set_gate_v, reset_gate_v = _gates_v(s, probe)
     trains = (
-        Pulse(s.set_level_v, s.width_s, s.set_gate_v, s.current_a),
-        Pulse(-s.reset_level_v, s.width_s, s.reset_gate_v, s.current_a),
+        Pulse(s.set_level_v, s.width_s, set_gate_v, s.current_a),
+        Pulse(-s.reset_level_v, s.width_s, reset_gate_v, s.current_a),
     )
     for extreme in extremes(settings, probe):
         extreme.check(probe.limits)
@@ -81,10 +82,16 @@ def extremes(settings: PulseResponse, probe: ChipProbe) -> list[Extreme]:
     s = settings
     if not isinstance(probe, PulsesCells):
         return []
+    set_gate_v, reset_gate_v = _gates_v(s, probe)
     return [
-        Extreme("pulse response, SET", s.set_level_v, s.set_gate_v, s.current_a, s.width_s),
-        Extreme("pulse response, RESET", s.reset_level_v, s.reset_gate_v, s.current_a, s.width_s),
+        Extreme("pulse response, SET", s.set_level_v, set_gate_v, s.current_a, s.width_s),
+        Extreme("pulse response, RESET", s.reset_level_v, reset_gate_v, s.current_a, s.width_s),
     ]
+
+
+def _gates_v(settings: PulseResponse, probe: ChipProbe) -> tuple[float, float]:
+    """Of SET and of RESET; a passive array has none."""
+    return (settings.set_gate_v, settings.reset_gate_v) if has_gates(probe) else (0.0, 0.0)
 
 
 def _read(probe: ChipProbe, cell: Cell, reads: int) -> Array64:

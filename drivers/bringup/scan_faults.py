@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.bringup.extremes import Extreme, reading
 from drivers.bringup.job import Job
-from drivers.chip.probe import ScansFaults
+from drivers.chip.probe import ChipProbe, ScansFaults
+from pib_lab.capabilities import Cancels, Costs
 from pib_lab.fault_kinds import FaultKind
-from pib_lab.faults import can_scan, scan
+from pib_lab.faults import can_scan, scan, scan_effort
 from pib_lab.findings import Findings, Measured, Progress, judged, not_tested, some
 from pib_lab.procedure import Count, Fraction, Settings
 
@@ -31,6 +33,8 @@ def run(job: Job, settings: ScanFaults) -> Findings:
     unit = probe.scan_unit()
     if not can_scan(unit):
         return Findings((not_tested("faulty cells", f"{unit.spec.name} cannot read its own parameters"),))
+    if isinstance(unit, Cancels):
+        unit.cancel_with(job.cancel)
     job.publish(Progress(0, 1, "scanning"))
     limits = unit.spec.parameters
     rows, columns = probe.shape
@@ -62,3 +66,17 @@ def run(job: Job, settings: ScanFaults) -> Findings:
     )
     arrays: dict[str, Measured] = {"faults": codes, "readings_siemens": result.readings.reshape(rows, columns)}
     return Findings(checks, {**arrays, "pulses": probe.pulses()})
+
+
+def extremes(settings: ScanFaults, probe: ChipProbe) -> list[Extreme]:
+    """Reads, and the strongest pulse of the writes that move cells and put them back. None where nothing is scanned."""
+    if not isinstance(probe, ScansFaults) or not can_scan(unit := probe.scan_unit()):
+        return []
+    write, pulses = probe.strongest_write(), 0
+    if isinstance(unit, Costs):
+        costs = unit.costs()
+        pulses = scan_effort(verifies=costs.verify_passes_max > 0)[1] * costs.pulses_per_write_max
+    writes = Extreme(
+        "fault scan, writes", abs(write.level_v), write.gate_v, write.current_a, write.width_s, pulses=pulses
+    )
+    return [reading(probe, "fault scan"), writes]

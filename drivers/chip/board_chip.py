@@ -18,7 +18,7 @@ from drivers.chip.differential import DifferentialPairs
 from drivers.chip.limits import ElectricalLimits
 from drivers.chip.probe import ChipProbe
 from drivers.chip.profiles import Use, electrical_limits, load_real_profile
-from drivers.device import DeviceSession, once_answered
+from drivers.device import Achieved, DeviceSession, once_answered
 from drivers.mock.frontend import pick_range, range_series
 from drivers.mock.wires import cell_attenuation
 from drivers.safe.commands import SafeAction
@@ -34,6 +34,7 @@ BLOCK = 512
 """Samples between looks at the cancel token."""
 GATE_V = 2.5
 OUTPUTS = tuple(OUTPUT_NAMES.values())
+_LEAST_DEADMAN_S = 0.05  # a computer's scheduler may keep a heartbeat for some ten milliseconds
 
 
 class MemristorBoard:
@@ -64,11 +65,16 @@ class MemristorBoard:
         electrical_limits(self.profile, Use.GATES).check_gate(self._gate_v, f"{where}.gate_v")
         self._pulses_for = Use.WRITING
         self._deadman_s = _positive(options, "deadman_s", DEFAULT_DEADMAN_MS / 1000, MAX_DEADMAN_MS / 1000, where)
+        if self._deadman_s < _LEAST_DEADMAN_S:
+            raise ConfigurationError(
+                f"{where}.deadman_s: {self._deadman_s:g} s is too short for a heartbeat; choose {_LEAST_DEADMAN_S:g} s"
+            )
         self._timeout_s = _positive(options, "timeout_s", TIMEOUT_S, 60.0, where)
         self._context = context
         self._allocated: dict[str, tuple[tuple[int, int], int]] = {}
         self._next_array = 0
         self._let_go = False
+        self.cancel = CancelToken()
         self.session = DeviceSession(f"board at {self._address}", self._connect, CrossbarBoard.close)
 
     def unit(self, request: UnitRequest) -> BoardCrossbar:
@@ -113,6 +119,7 @@ class MemristorBoard:
             timeout_s=self._timeout_s,
             address=self._address,
         )
+        link.stopped = lambda: self.cancel.cancelled
         try:
             self._check(link.identity)
             reading, pulses = electrical_limits(p, Use.READING), electrical_limits(p, self._pulses_for)
@@ -153,7 +160,7 @@ class BoardCrossbar(DifferentialPairs):
         check_options(dict(request.options), ("drive_limit_v", "current_limit_a"), f"units.{request.name}.options")
         p = self._profile = chip.profile
         self._session, self._clock, self._tiling = chip.session, context.clock, tiling
-        self._device_name = context.name
+        self._chip, self._device_name = chip, context.name
         self._tiles = tiling.tiles(first_array)
         self._alike = tiling.alike(first_array)
         self._drive_limit_v = min(p.v_read_v, float(request.options.get("drive_limit_v", math.inf)))
@@ -174,6 +181,7 @@ class BoardCrossbar(DifferentialPairs):
         self._pulses: Counts = np.zeros(self._believed.shape, np.int32)
         self._misses: Counts = np.zeros(self._believed.shape, np.int32)
         self._verify_passes = 0
+        self._cancel = CancelToken()
         self._ranges = range_series(p.range_min_a, p.range_max_a)
         typical_a = 0.5 * math.sqrt(tiling.rows) * p.span_siemens * p.v_read_v  # of random pairs, with room
         self._full_scale_a = pick_range(self._ranges, typical_a)
@@ -204,13 +212,12 @@ class BoardCrossbar(DifferentialPairs):
 
     def make_safe(self) -> SafeReport:
         """Switch the board's row drivers and word lines off and read both back. They are those of all its units."""
-        name = self._spec.name
-        try:
-            with self._session.link(name) as board:
-                still_on = board.switch_off()
-        except DeviceError as problem:  # not open, or a dead link: nothing was read back, so nothing is confirmed
-            return SafeReport(name, (), OUTPUTS, str(problem))
-        return SafeReport(name, tuple(output for output in OUTPUTS if output not in still_on), still_on)
+
+        def off(board: CrossbarBoard) -> Achieved:
+            still_on = board.switch_off()
+            return tuple(output for output in OUTPUTS if output not in still_on), still_on, ""
+
+        return self._session.switch_off(self._spec.name, OUTPUTS, off)
 
     def measure(self, drive: Array, *, cancel: CancelToken) -> Measurement:
         """Difference currents (batch, n_out) in amperes for read voltages (batch, n_in), digitised tile by tile.
@@ -242,7 +249,8 @@ class BoardCrossbar(DifferentialPairs):
 
         Write-verify: the last verify reading; open loop: the old belief plus the expected change. Unwritten cells keep
         theirs; the cells of a chip that this unit has not written yet are read before they are trusted. Raises
-        LimitError outside the window, ConfigurationError for a wrong shape, DeviceError when not open.
+        LimitError outside the window, ConfigurationError for a wrong shape, DeviceError when not open, Cancelled
+        between requests.
         """
         p, shape = self._profile, self._spec.parameters.shape
         parameters = np.asarray(parameters, np.float32)
@@ -253,9 +261,9 @@ class BoardCrossbar(DifferentialPairs):
         verified = p.programming == "write-verify"
         with self._session.link(self._spec.name) as board:
             if not self._known and not (verified and mask.all()):
-                self._believed = np.clip(self._read(board), 0.0, None)
+                self._believed = np.clip(self._read(board, self._cancel), 0.0, None)
                 self._verify_passes += 2 * self._spec.drive.size
-            self._known = True
+                self._known = True
             if not mask.any():
                 return self._believed.copy()
             target_ps = _picosiemens(self._levels(parameters))
@@ -263,6 +271,7 @@ class BoardCrossbar(DifferentialPairs):
             board.switch_on()
             for tile in self._tiles:
                 self._write_tile(board, tile.rows, tile.pairs, tile.window.array, mask, target_ps, start_ps)
+            self._known = True
         return self._believed.copy()
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
@@ -270,15 +279,19 @@ class BoardCrossbar(DifferentialPairs):
 
         Line resistance is corrected as for cells that are all mid-window; what the real cells change is left in.
         """
-        cancel.raise_if_cancelled()
         with self._session.link(self._spec.name) as board:
-            return self._read(board), self.costs().read_passes
+            return self._read(board, cancel), self.costs().read_passes
 
     # Capabilities
 
     def device_name(self) -> str:
         """Of the board."""
         return self._device_name
+
+    def cancel_with(self, token: CancelToken) -> None:
+        """Writes stop between requests once `token` is set, and none is sent again; a board takes none that keeps it
+        busy for long."""
+        self._cancel = self._chip.cancel = token
 
     def pulses(self) -> Counts:
         """Programming pulses of each cell so far; of a write whose answer was lost, as many as it was allowed."""
@@ -366,24 +379,32 @@ class BoardCrossbar(DifferentialPairs):
             return
         flat = chosen.reshape(len(chosen), -1)
         start = None if start_ps is None else start_ps[rows, pairs][chosen]
-        try:
-            done = board.write(array, flat, target_ps[rows, pairs][chosen], start, self._profile.max_pulses)
-        except LinkError:  # it may have been carried out: the wear counts as its worst, and the belief is void
-            self._pulses[rows, pairs] += self._profile.max_pulses * chosen
-            self._known = False
-            raise
-        self._believed[rows, pairs][chosen] = done.believed_ps * 1e-12
-        self._pulses[rows, pairs][chosen] += done.pulses
-        self._misses[rows, pairs][chosen] = (self._misses[rows, pairs][chosen] + 1) * done.missed
-        self._verify_passes += done.verify_passes
+        parts = board.write_in_parts(array, flat, target_ps[rows, pairs][chosen], start, self._profile.max_pulses)
+        left = chosen.copy()
+        while left.any():
+            self._cancel.raise_if_cancelled()
+            try:
+                part, done = next(parts)
+            except LinkError:  # it may have been carried out: the wear counts as its worst, and the belief is void
+                self._pulses[rows, pairs] += self._profile.max_pulses * left
+                self._known = False
+                raise
+            here, misses = chosen[part], self._misses[rows, pairs][part]
+            self._believed[rows, pairs][part][here] = done.believed_ps * 1e-12
+            self._pulses[rows, pairs][part][here] += done.pulses
+            misses[here] = (misses[here] + 1) * done.missed
+            self._verify_passes += done.verify_passes
+            left[part] = False
 
-    def _read(self, board: CrossbarBoard) -> Array:
+    def _read(self, board: CrossbarBoard, cancel: CancelToken) -> Array:
         p = self._profile
+        cancel.raise_if_cancelled()
         board.switch_on()
         full_scale_a = pick_range(self._ranges, 1.2 * p.g_max_siemens * p.v_read_v)
         lsb_a = full_scale_a / (2 ** (board.identity.adc_bits - 1) - 1)
         values: Array = np.empty(self._spec.parameters.shape, np.float32)
         for tile in self._tiles:
+            cancel.raise_if_cancelled()
             codes = board.read_cells(tile.window, full_scale_a).codes
             rows, pairs = tile.window.rows, tile.window.pairs
             middle = np.full((rows, 1, 2 * pairs), (p.g_min_siemens + p.g_max_siemens) / 2, np.float32)

@@ -66,6 +66,11 @@ class BoardProbe:
         return self._profile.v_read_v
 
     @property
+    def read_gate_v(self) -> float:
+        """Of the device's options."""
+        return self._device.gate_v
+
+    @property
     def limits(self) -> ElectricalLimits:
         """Those of pulses: the tighter of the profile's, to form, and the board's."""
         if self._limits is None:
@@ -148,6 +153,12 @@ class BoardProbe:
             board.bias_gate(self._device.gate_v)
         drive = np.asarray(drive_v, np.float32)[None]
         return np.asarray(self._unit.measure(drive, cancel=CancelToken()).values[0], np.float64)
+
+    def strongest_write(self) -> Pulse:
+        """The board sizes the pulses of writes itself, up to the limits that it is given or its own tighter ones."""
+        limits = self.planned_limits(held=False)
+        current_a = min(limits.current_a, self._profile.g_max_siemens * limits.voltage_v)
+        return Pulse(limits.voltage_v, self._profile.pulse_s, self._device.gate_v, current_a)
 
     def scan_unit(self) -> PhysicalUnit:
         """The unit over the same cells."""

@@ -101,6 +101,7 @@ class MockCrossbar(DifferentialPairs):
         self._believed: Array = np.full(2 * n_in * n_out, p.g_min_siemens, np.float32)
         self._misses: Counts = np.zeros(2 * n_in * n_out, np.int32)
         self._verify_passes = 0
+        self._cancel = CancelToken()
         self._ranges = range_series(p.range_min_a, p.range_max_a)
         typical_a = 0.5 * math.sqrt(self._physics.tile_rows) * p.span_siemens * p.v_read_v  # of random pairs, with room
         self._full_scale_a = pick_range(self._ranges, typical_a)
@@ -156,7 +157,8 @@ class MockCrossbar(DifferentialPairs):
         """Write conductances (n_in, n_out, 2) where `where`; return what the cells are believed to hold.
 
         Write-verify: the last verify reading; open loop: the old belief plus the expected change. Unwritten cells keep
-        theirs. Raises LimitError outside the window, ConfigurationError for a wrong shape, DeviceError when not open.
+        theirs. Raises LimitError outside the window, ConfigurationError for a wrong shape, DeviceError when not open,
+        Cancelled before anything is written.
         """
         p, shape = self._profile, self._spec.parameters.shape
         parameters = np.asarray(parameters, np.float32)
@@ -169,6 +171,7 @@ class MockCrossbar(DifferentialPairs):
         target = levels * np.float32(p.level_siemens) + np.float32(p.g_min_siemens)
         physics = self._physics
         with self._session.link(self._spec.name) as link, link.energised(self._spec.name):
+            self._cancel.raise_if_cancelled()
             physics.age(self._clock.now_s())
             if p.programming == "write-verify":
                 write = write_verify(physics.cells, physics.telegraph, index, target, self._rng)
@@ -183,6 +186,10 @@ class MockCrossbar(DifferentialPairs):
         return self._believed.reshape(shape).copy()
 
     # Capabilities
+
+    def cancel_with(self, token: CancelToken) -> None:
+        """No write begins once `token` is set; one takes no real time, so none is cut short."""
+        self._cancel = token
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
         """Each row alone at the read voltage, + and - columns sensed apart: 2 n_in passes.

@@ -65,6 +65,11 @@ class MockProbe:
         return self._physics.profile.v_read_v
 
     @property
+    def read_gate_v(self) -> float:
+        """0: a mock's gates are up while it is read, at no voltage that matters."""
+        return 0.0
+
+    @property
     def limits(self) -> ElectricalLimits:
         """Of the profile, to form."""
         return electrical_limits(self._physics.profile, Use.FORMING)
@@ -228,6 +233,12 @@ class MockProbe:
         """All gates up: the analog sum. Raises LimitError beyond the read voltage."""
         electrical_limits(self._physics.profile, Use.READING).check_voltage(float(np.abs(drive_v).max()), 0.0, "rows")
         return self._sensed(np.asarray(drive_v, np.float64), np.ones(self._shape[0], np.bool_))
+
+    def strongest_write(self) -> Pulse:
+        """A mock's writes are steps of conductance: as strong as the profile lets a write be."""
+        p = self._physics.profile
+        limits = electrical_limits(p, Use.WRITING)
+        return Pulse(limits.voltage_v, p.pulse_s, 0.0, min(limits.current_a, p.g_max_siemens * limits.voltage_v))
 
     def scan_unit(self) -> PhysicalUnit:
         """The mock unit over the same cells."""

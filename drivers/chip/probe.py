@@ -90,6 +90,10 @@ class ChipProbe(Protocol):
         """The voltage at which cells are read."""
 
     @property
+    def read_gate_v(self) -> float:
+        """The voltage of gates while cells are read; 0 where there are none, or the chip's own electronics set it."""
+
+    @property
     def limits(self) -> ElectricalLimits:
         """What lines and cells may be driven with while the chip is brought up; known once the probe is open."""
 
@@ -124,6 +128,14 @@ class PulsesCells(Protocol):
 
     def pulse(self, row: int, column: int, pulse: Pulse, count: int = 1) -> None:
         """Give `count` pulses to one cell and count them. Raises LimitError before anything is sent."""
+
+
+@runtime_checkable
+class HalfSelects(Protocol):
+    """Pulses on one cell put a part of their voltage on others, for no transistor keeps it from them."""
+
+    def check_others(self, level_v: float, what: str) -> None:
+        """Raise LimitError, with what to do, for a pulse of `level_v` under which any other cell might be written."""
 
 
 @runtime_checkable
@@ -190,6 +202,9 @@ class ReadsTemperature(Protocol):
 class ScansFaults(Protocol):
     """Reaches the cells through a physical unit as well, so that the fault scan of training runs on it."""
 
+    def strongest_write(self) -> Pulse:
+        """The strongest pulse of the unit's writes, as far as it is known before anything is open."""
+
     def scan_unit(self) -> PhysicalUnit:
         """The unit over the same cells, shape (rows, columns / 2, 2). Opened by the probe."""
 
@@ -200,3 +215,8 @@ class OffersProbe(Protocol):
 
     def probe(self, rows: int, columns: int) -> ChipProbe:
         """A probe for that part of the chip. No I/O. Raises ConfigurationError for a part that it cannot reach."""
+
+
+def has_gates(probe: ChipProbe) -> bool:
+    """Whether a transistor holds each cell's current; so it is where nobody can say otherwise."""
+    return not isinstance(probe, SensesLines) or probe.has_gates()

@@ -29,7 +29,7 @@ from drivers.chip.smu_matrix_acts import safe_action
 from drivers.chip.smu_matrix_costs import unit_costs
 from drivers.chip.smu_matrix_limits import check_pulses, check_write, limits_within
 from drivers.chip.smu_matrix_options import parse_options
-from drivers.chip.smu_matrix_probe import GatedProbe, SmuMatrixProbe
+from drivers.chip.smu_matrix_probe import GatedProbe, PassiveProbe
 from drivers.chip.smu_matrix_rig import Connect, SmuMatrixRig, connect_by_address
 from drivers.chip.smu_matrix_writing import PulseLadder
 from drivers.device import DeviceSession
@@ -59,6 +59,7 @@ class MemristorSmuMatrix:
         self._connect = connect or functools.partial(connect_by_address, traffic=context.traffic)
         self._current_limit_a = self.profile.current_limit_a
         self._columns: dict[str, tuple[int, int, int]] = {}
+        self.cancel = CancelToken()
         self.disturbs: Counts = np.zeros((self.options.rows, self.options.columns), np.int32)
         check_write(self.profile, self.options, where)
         self.session = DeviceSession(f"chip {self.serial}", self._open_rig, SmuMatrixRig.close)
@@ -73,6 +74,7 @@ class MemristorSmuMatrix:
         reading, pulsing = self.electrical_limits(Use.READING), self.electrical_limits(use)
         rig = kind(o, reading, pulsing, sense_range_a, self.context, self._connect)
         rig.open()
+        rig.stopped = lambda: self.cancel.cancelled
         return rig
 
     def unit(self, request: UnitRequest) -> SmuMatrixUnit:
@@ -97,7 +99,7 @@ class MemristorSmuMatrix:
 
     def probe(self, rows: int, columns: int) -> ChipProbe:
         """Bring-up of the first rows and columns."""
-        kind = GatedProbe if self.options.scheme is Scheme.TRANSISTOR else SmuMatrixProbe
+        kind = GatedProbe if self.options.scheme is Scheme.TRANSISTOR else PassiveProbe
         return kind(self, rows, columns, self._open_rig)
 
     def safe_actions(self) -> list[SafeAction]:
@@ -178,14 +180,8 @@ class SmuMatrixUnit(DifferentialPairs):
 
     def make_safe(self) -> SafeReport:
         """All sources of the array to zero and off, all relays open, read back; what does not answer is named."""
-        name = self._spec.name
-        try:
-            with self._session.link(name) as rig:
-                confirmed, doubtful, detail = rig.make_safe()
-        except DeviceError as problem:
-            outputs = (*(str(bus) for bus in self._options.sources), "matrix")
-            return SafeReport(name, (), outputs, str(problem))
-        return SafeReport(name, confirmed, doubtful, detail)
+        outputs = (*(str(bus) for bus in self._options.sources), "matrix")
+        return self._session.switch_off(self._spec.name, outputs, SmuMatrixRig.make_safe)
 
     def measure(self, drive: Array, *, cancel: CancelToken) -> Measurement:
         """Difference currents (batch, n_out) in amperes for drives (batch, n_in) in volts, a pass a sample.
@@ -312,8 +308,8 @@ class SmuMatrixUnit(DifferentialPairs):
         return self._chip.context.name
 
     def cancel_with(self, token: CancelToken) -> None:
-        """Writes stop between pulses once `token` is set."""
-        self._cancel = token
+        """Writes stop between pulses once `token` is set, and no answer is waited for much longer."""
+        self._cancel = self._chip.cancel = token
 
     def read_parameters(self, *, cancel: CancelToken) -> tuple[Array, int]:
         """Each cell at the read voltage, its row alone driven, both columns of a pair sensed: n_in n_out passes."""

@@ -17,6 +17,7 @@ from drivers.chip.bias_schemes import Bus, Scheme, select
 from drivers.chip.limits import GATE_MAX_A, ElectricalLimits
 from drivers.chip.probe import Line, LineKind, LineReading, Pulse
 from drivers.chip.profiles import Use
+from drivers.chip.smu_matrix_limits import check_others
 from drivers.chip.smu_matrix_rig import SmuMatrixRig
 from drivers.smu.interface import Reading, SourceMeasureUnit
 from pib_lab.errors import ConfigurationError, DeviceError
@@ -179,6 +180,11 @@ class SmuMatrixProbe:
         return self._device.profile.v_read_v
 
     @property
+    def read_gate_v(self) -> float:
+        """Of the device's options."""
+        return self._device.options.gate_read_v if self.has_gates() else 0.0
+
+    @property
     def limits(self) -> ElectricalLimits:
         """Of pulses, and what the instruments are set up with: of the profile, within what the scheme allows."""
         return self._device.electrical_limits(Use.FORMING)
@@ -267,6 +273,19 @@ class SmuMatrixProbe:
         else:
             limits.check_voltage(level_v, 0.0, str(sensed))
         return self._energised().line_current(driven, level_v, sensed, gates_v, range(self._shape[0]), within_a)
+
+
+class PassiveProbe(SmuMatrixProbe):
+    """Without transistors: cells that are not selected see a part of each pulse, and must stay below the threshold."""
+
+    def check_others(self, level_v: float, what: str) -> None:
+        """By the array's bias scheme and the threshold of its options."""
+        check_others(self._device.options, level_v, what)
+
+    def pulse(self, row: int, column: int, pulse: Pulse, count: int = 1) -> None:
+        """As any pulse; refused where another cell might be written."""
+        self.check_others(pulse.level_v, f"cell ({row}, {column})")
+        super().pulse(row, column, pulse, count)
 
 
 class GatedProbe(SmuMatrixProbe):

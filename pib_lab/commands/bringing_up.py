@@ -116,6 +116,21 @@ def run_procedure(
     return _exit_code(outcome)
 
 
+def check_procedure(job: BringUp, as_json: bool) -> None:
+    """Show the strongest that it will do, beside the limits. Raises what `BringUp.check` raises; as JSON, before that
+    nothing is printed."""
+    planned, named = job.planned(), job.protocol.procedure.name
+    if not as_json:
+        for extreme, limits in planned:
+            typer.echo(extreme.told(limits))
+    job.check()
+    if not as_json:
+        typer.echo(f"{job.protocol.name}: the protocol of the procedure {named} is in order")
+        return
+    acts = [extreme.as_record(limits) for extreme, limits in planned]
+    typer.echo(json.dumps({"protocol": job.protocol.name, "procedure": named, "mock": job.mock, "acts": acts}))
+
+
 def _interrupted(report: SafeReport | None) -> int:
     """After the second Ctrl-C: what was switched off on the way out, and whether that was confirmed."""
     from pib_lab.commands.running import show_safe

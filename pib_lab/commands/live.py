@@ -10,6 +10,7 @@ import typer
 
 from pib_lab.commands.outcome import reporting
 from pib_lab.commands.recorded import RunFolder
+from pib_lab.errors import LinkError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
 def status(
     run: RunFolder, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 ) -> None:
-    """Where a live run stands."""
-    _print_status(_ask(run, "status"), as_json)
+    """Where a live run stands; of one that is not live any more, what its guardian has done, if it had to act."""
+    from data.guardian_record import read_guardian
+
+    try:
+        told = _ask(run, "status")
+    except LinkError as problem:
+        if (word := read_guardian(run)) is None:
+            raise
+        raise LinkError(f"{problem}; {word.told()}") from problem
+    _print_status(told, as_json)
 
 
 @reporting

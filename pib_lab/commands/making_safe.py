@@ -14,9 +14,6 @@ from pib_lab.commands.outcome import reporting
 from pib_lab.commands.running import Overrides
 from pib_lab.errors import ConfigurationError, DeviceError, RunFileError
 
-GUARDIAN_RECORD = "guardian.jsonl"
-"""`drivers.safe.guardian.RECORD`, without importing drivers for every command."""
-
 if TYPE_CHECKING:
     from drivers.safe.commands import SafeAction
     from pib_lab.bring_up import BringUp
@@ -44,6 +41,7 @@ def safe(
 
     With a protocol, the run that holds its devices is found and asked. Give the --set options that the run was given.
     """
+    from data.guardian_record import GUARDIAN_RECORD, read_guardian
     from pib_lab.commands.owners import ask_run
 
     folder = Path(run)
@@ -51,8 +49,8 @@ def safe(
         raise ConfigurationError(f"{run} is a run's folder, whose devices are known: leave out --set")
     reports = ask_run(folder, timeout_s)
     if reports is None:
-        if (folder / GUARDIAN_RECORD).is_file():
-            typer.echo(f"the guardian has acted before: see {folder / GUARDIAN_RECORD}")
+        if (word := read_guardian(folder)) is not None:
+            typer.echo(f"{word.told()}; see {folder / GUARDIAN_RECORD}")
         devices, actions = _devices_of(folder, run, overrides or [])
         reports = _command_off(devices, actions, timeout_s)
     if as_json:
