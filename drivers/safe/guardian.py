@@ -29,7 +29,7 @@ BUSY_S = 10.0
 RECORD = "guardian.jsonl"
 """What the guardian did, beside the run file; absent when it never had to act."""
 
-_START_S = 10.0
+_START_S = 30.0
 _BEATS = 5  # in HEARTBEAT_S
 _END_S = 30.0  # four stages of devices that do not answer, with room
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -83,9 +85,9 @@ def emulate(
             latency=latency,
             virgin=virgin,
         )
-    with running:
+    with running, _asked_to_end() as ended:
         _tell(running)
-        _wait_for_end()
+        ended.wait()
 
 
 def _tell(running: Running) -> None:
@@ -96,12 +98,13 @@ def _tell(running: Running) -> None:
     typer.echo("Ctrl-C ends")
 
 
-def _wait_for_end() -> None:
-    """Until Ctrl-C or a request to terminate, both of which end in order."""
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or a request to terminate, both of which end in order."""
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ended.wait()
+        yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
