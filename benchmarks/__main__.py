@@ -16,6 +16,9 @@ import typer
 from benchmarks import speed
 from benchmarks.accuracy import CONTESTS, contest, depth
 from benchmarks.board import board, board_faults
+from benchmarks.desktop_first_paint import desktop_first_paint
+from benchmarks.desktop_load import desktop_load
+from benchmarks.desktop_stop import desktop_stop
 from benchmarks.fault_recovery import fault_recovery
 from benchmarks.fuzz import fuzz
 from benchmarks.kills import kills
@@ -58,6 +61,9 @@ def benches(tune: bool, n: int | None) -> dict[str, Bench]:
         "light-path": light_path,
         "light-drift": light_drift,
         "light-rate": light_rate,
+        "desktop-load": partial(desktop_load, n=n or 600),
+        "desktop-first-paint": desktop_first_paint,
+        "desktop-stop": partial(desktop_stop, n=n or 20),
     }
 
 
@@ -69,7 +75,8 @@ def main(
     n: Annotated[
         int | None,
         typer.Option(
-            help="runs that are killed (100, other kinds a quarter), link faults (10,000), inputs a parser (4,000)"
+            help="runs that are killed (100, other kinds a quarter), link faults (10,000), inputs a parser (4,000), "
+            "seconds of load on the desktop (600), presses of STOP (20)"
         ),
     ] = None,
     write: Annotated[bool, typer.Option(help="put the figures into docs/benchmarks.md")] = True,

@@ -66,6 +66,8 @@ def numbers(data: bytes) -> None:
 class _Bytes:
     """A wire on which these bytes come, in two pieces."""
 
+    is_stream = True
+
     def __init__(self, data: bytes) -> None:
         self._left = [data[: len(data) // 2], data[len(data) // 2 :]]
 

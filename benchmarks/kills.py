@@ -26,7 +26,7 @@ _ENDLESS = "epochs = 1000000\nbatch = 32\nevaluate_every = 1000000\n"
 _EVERY = 2
 _BOARD_SCHEDULE = f"epochs = 2\nbatch = 64\nevaluate_every = {_EVERY}\n"
 _FEW = ("--set", "procedure.sample=3", "--set", "procedure.cycles=2")
-_COARSE = "override = { tolerance_siemens = 6e-6, max_pulses = 2 }\n"
+COARSE = "override = { tolerance_siemens = 6e-6, max_pulses = 2 }\n"
 _MATRIX_SCHEDULE = f"epochs = 1\nbatch = 8\nevaluate_every = {_EVERY}\n"
 
 
@@ -63,7 +63,7 @@ def matrix_training(folder: Path) -> Iterator[tuple[list[str], Outputs]]:
     """Two classes on 4 x 4 cells behind instruments and a matrix, with latencies like the real ones'."""
     with station(LIKE_REAL) as (hardware, bench):
         few = hardware.replace(f"rows = {ROWS}\n", "rows = 4\ndrive_bits = 1\nnplc = 0.01\n", 1)
-        few = few.replace("[hardware.chip.matrix]", _COARSE + "[hardware.chip.matrix]", 1)
+        few = few.replace("[hardware.chip.matrix]", COARSE + "[hardware.chip.matrix]", 1)
         instruments = {name: server.instrument for name, server in bench.servers.items()}
 
         def outputs() -> dict[str, bool]:

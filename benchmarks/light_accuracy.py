@@ -29,10 +29,11 @@ def light_accuracy(seeds: Sequence[int], processes: int, protocols: Sequence[str
     lines = [
         "### Networks of light, and of light and memristors",
         "",
-        f"`python -m benchmarks light-accuracy`; seeds {', '.join(map(str, seeds))}; `bench-a`: shot noise at a mean "
-        "of a fifth of full well, 8 bit, 15 % crosstalk, drift on, and `chip-b` in `hybrid-digits`. Masks are flat and "
-        "stay as they are; what learns are the weights behind the camera, each layer by its own loss. Hours are those "
-        f"of the rig, settling included. Goal: {GOAL:.0%}.",
+        f"`python -m benchmarks light-accuracy`; seeds {', '.join(map(str, seeds))}; `bench-a` (`optical-mnist`: "
+        "`bench-a-fast`, the same but for a faster panel): shot noise at a mean of a fifth of full well, 8 bit, 15 % "
+        "crosstalk, drift on, and `chip-b` in `hybrid-digits`. Masks are flat and stay as they are; what learns are "
+        "the weights behind the camera, each layer by its own loss. Hours are those of the rig, settling included. "
+        f"Goal: {GOAL:.0%}.",
         "",
         "| network | test accuracy | camera regions | digital weights | memristor pairs | passes of training | hours | "
         "field correlation at the end |",

@@ -39,6 +39,7 @@ class Kind(IntEnum):
     MADE_SAFE = 10
     MESSAGE = 11
     RUN_FINISHED = 12
+    FRAME_TAKEN = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ STEPS: Columns = (
     Column("elapsed_s", "f8", "s"),
 )
 
-UNIT_KINDS = (Kind.MAP_TAKEN, Kind.FAULTS_SCANNED, Kind.BATCH_REJECTED)
+UNIT_KINDS = (Kind.MAP_TAKEN, Kind.FAULTS_SCANNED, Kind.BATCH_REJECTED, Kind.FRAME_TAKEN)
 """Kinds of event that lie in a table of their unit, with arrays beside it."""
 
 FLAT_TABLES: dict[Kind, tuple[str, Columns]] = {
@@ -147,6 +148,18 @@ SCANNED: Columns = (
     Column("recall", "f8"),
     Column("precision", "f8"),
 )
+FRAMES: Columns = (
+    STEP,
+    Column("saturated_level", "i8", "counts"),
+    Column("pixels_start", "u8"),
+    Column("pixels_shape", "i8", shape=(SHAPE_RANK,)),
+    Column("regions_start", "u8"),
+    Column("regions_shape", "i8", shape=(SHAPE_RANK,)),
+    Column("bad_start", "u8"),
+    Column("bad_shape", "i8", shape=(SHAPE_RANK,)),
+)
+FRAME_ARRAYS = {"pixels": ("u2", "counts"), "regions": ("i4", "pixel"), "bad": ("i4", "pixel")}
+"""Type and unit of what lies flattened beside the table of frames."""
 REJECTED: Columns = (
     STEP,
     Column("reason", "S1000"),
@@ -183,10 +196,15 @@ class UnitPaths:
         """Group: table `batches`, and the flattened values `drive` and `response`."""
         return f"rejected/{self.name}"
 
+    @property
+    def frames(self) -> str:
+        """Group: table `taken`, and the flattened values of FRAME_ARRAYS. Files of before there were frames lack it."""
+        return f"frames/{self.name}"
+
     def table(self, kind: Kind) -> str:
         """The table of one of UNIT_KINDS."""
-        if kind is Kind.MAP_TAKEN:
-            return f"{self.maps}/taken"
+        if kind in (Kind.MAP_TAKEN, Kind.FRAME_TAKEN):
+            return f"{self.maps if kind is Kind.MAP_TAKEN else self.frames}/taken"
         return f"{self.scanned}/scans" if kind is Kind.FAULTS_SCANNED else f"{self.rejected}/batches"
 
 

@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from data.layout import FLAT_TABLES, FORMAT, UNIT_KINDS, Kind, UnitPaths, reading, run_file
+from data.layout import FLAT_TABLES, FORMAT, FRAME_ARRAYS, UNIT_KINDS, Kind, UnitPaths, reading, run_file
 from data.lock import writer_is_alive
 from data.rows import Row, decode, shape_of
 from data.slots import Held, held_checkpoints
 from data.start import read_start
 from pib_lab.errors import RunFileError
 from pib_lab.events import SCHEMA_VERSION, BatchRejected, CheckpointTaken, Evaluated, Event, FaultsScanned, MapTaken
+from pib_lab.frames import CameraFrame, FrameTaken
 from pib_lab.records import UnitStep
 
 Column = npt.NDArray[Any]
@@ -88,9 +89,9 @@ class Reader:
 
     def timed_events(self, leave_out: Collection[Kind] = ()) -> Iterator[tuple[float, Event]]:
         """As `events`, each with the time (Unix, seconds) at which it was recorded. leave_out: kinds not to read."""
-        for index, (kind, unit, row, unix_s) in enumerate(self._order().tolist()):
-            if kind in leave_out:
-                continue
+        order = self._order()
+        wanted = np.flatnonzero(~np.isin(order["kind"], [int(kind) for kind in leave_out]))
+        for index, (kind, unit, row, unix_s) in zip(wanted.tolist(), order[wanted].tolist(), strict=True):
             with reading(self.path):
                 event = self._event(index, Kind(kind), unit, row)
             yield unix_s, event
@@ -116,6 +117,13 @@ class Reader:
         with reading(self.path):
             steps = self._table(f"{UnitPaths(unit).maps}/taken")["step"][: len(taken)]
             return UnitMaps(steps, self._map(unit, len(taken) - 1) if len(taken) else None)
+
+    def last_frame(self, unit: str) -> FrameTaken | None:
+        """The newest camera frame of `unit` that is kept; None when there is none."""
+        order = self._order()
+        taken = order[(order["kind"] == Kind.FRAME_TAKEN) & (order["unit"] == self._index_of(unit))]
+        with reading(self.path):
+            return self._frame(unit, int(taken["row"][-1])) if len(taken) else None
 
     def checkpoint(self) -> CheckpointTaken | None:
         """The newest whole checkpoint; None when there is none, or when a live writer has just overwritten both."""
@@ -162,6 +170,8 @@ class Reader:
     def _unit_event(self, kind: Kind, name: str, row: int) -> Event:
         if kind is Kind.MAP_TAKEN:
             return self._map(name, row)
+        if kind is Kind.FRAME_TAKEN:
+            return self._frame(name, row)
         return self._scan(name, row) if kind is Kind.FAULTS_SCANNED else self._rejected(name, row)
 
     def _decode(self, kind: Kind, row: Row, index: int = 0) -> Event:
@@ -185,12 +195,21 @@ class Reader:
     def _rejected(self, name: str, row: int) -> BatchRejected:
         paths = UnitPaths(name)
         batch = self._table(f"{paths.rejected}/batches")[row]
-        values = []
-        for part in ("drive", "response"):
-            shape, start = shape_of(batch[f"{part}_shape"]), int(batch[f"{part}_start"])
-            flat = self._dataset(f"{paths.rejected}/{part}")[start : start + int(np.prod(shape))]
-            values.append(flat.reshape(shape))
+        values = [self._flat(paths.rejected, batch, part) for part in ("drive", "response")]
         return BatchRejected(int(batch["step"]), name, batch["reason"].decode(), *values)
+
+    def _frame(self, name: str, row: int) -> FrameTaken:
+        paths = UnitPaths(name)
+        taken = self._table(f"{paths.frames}/taken")[row]
+        arrays = {part: self._flat(paths.frames, taken, part) for part in FRAME_ARRAYS}
+        return FrameTaken(
+            int(taken["step"]), name, CameraFrame(saturated_level=int(taken["saturated_level"]), **arrays)
+        )
+
+    def _flat(self, group: str, row: Any, part: str) -> npt.NDArray[Any]:
+        """The array of a table's row that lies flattened in the dataset `part` beside the table."""
+        shape, start = shape_of(row[f"{part}_shape"]), int(row[f"{part}_start"])
+        return np.asarray(self._dataset(f"{group}/{part}")[start : start + int(np.prod(shape))].reshape(shape))
 
     def _index_of(self, unit: str) -> int:
         names = [info.name for info in self.started.units]
@@ -217,6 +236,8 @@ class Reader:
                 whole &= (order["kind"] != Kind.STEP_DONE) | (order["row"] < len(self._table(paths.steps)))
                 for kind in UNIT_KINDS:
                     here = (order["kind"] == kind) & (order["unit"] == index)
+                    if not here.any():
+                        continue
                     whole &= ~here | (order["row"] < len(self._table(paths.table(kind))))
             self._cache["order"] = order[: len(order) if whole.all() else int(np.argmin(whole))]
         return self._cache["order"]

@@ -1,4 +1,4 @@
-"""The lossless sink of a run: every event goes into the run file before any view sees it."""
+"""The sink of a run: every event goes into the run file before any view sees it; of camera frames some do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from data.frame_choice import FrameChoice
 from data.layout import RUN_FILE, writing
 from data.lock import WriterLock
 from data.reader import Reader
@@ -15,6 +16,7 @@ from data.recovery import rewrite
 from data.writer import RunFileWriter, build
 from pib_lab.errors import RunFileError
 from pib_lab.events import CheckpointTaken, Event, RunFinished, RunStarted
+from pib_lab.frames import FrameTaken
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Recorder:
         self._failed = False
         self._closed = False
         self._writer = RunFileWriter(path, started, live=True)
+        self._frames = FrameChoice(self._writer.frames_kept)
 
     @classmethod
     def create(cls, folder: Path, started: RunStarted, initial: CheckpointTaken) -> Recorder:
@@ -103,11 +106,19 @@ class Recorder:
         self.close()
 
     def record(self, event: Event) -> None:
-        """Write an event and flush. The RunStarted that `create` has recorded may come again and is passed over."""
+        """Write an event and flush. The RunStarted that `create` has recorded may come again and is passed over.
+
+        Frames are thinned out as `FrameChoice` says; the last of each unit comes before the end of the run.
+        """
         if self._closed:
             raise RunFileError(f"{self.path}: the recorder is closed; nothing more can be recorded")
         if isinstance(event, RunStarted) and event == self._started:
             return
+        if isinstance(event, FrameTaken) and not self._frames.wants(event):
+            return
+        if isinstance(event, RunFinished):
+            for frame in self._frames.newest_left_out():
+                self._write(frame)
         self._write(event)
 
     def close(self) -> None:

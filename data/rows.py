@@ -24,6 +24,7 @@ from pib_lab.events import (
     StateChanged,
     StepDone,
 )
+from pib_lab.frames import FrameTaken
 from pib_lab.records import Passes, RunState, UnitStep
 
 Row = tuple[Any, ...]
@@ -34,6 +35,7 @@ KINDS: dict[type[Any], Kind] = {
     StepDone: Kind.STEP_DONE,
     Evaluated: Kind.EVALUATED,
     MapTaken: Kind.MAP_TAKEN,
+    FrameTaken: Kind.FRAME_TAKEN,
     FaultsStruck: Kind.FAULTS_STRUCK,
     FaultsScanned: Kind.FAULTS_SCANNED,
     CheckpointTaken: Kind.CHECKPOINT_TAKEN,

@@ -112,15 +112,21 @@ class Flat:
         self._dataset = dataset
 
     @classmethod
-    def create(cls, file: Any, path: str, unit: str) -> Flat:
-        """Make the empty dataset of float32 values; `unit` becomes an attribute."""
-        dataset = file.create_dataset(path, shape=(0,), maxshape=(None,), dtype="f4", chunks=(65_536,), **_COMPRESSION)
+    def create(cls, file: Any, path: str, unit: str, dtype: str = "f4") -> Flat:
+        """Make the empty dataset; `unit` becomes an attribute."""
+        dataset = file.create_dataset(path, shape=(0,), maxshape=(None,), dtype=dtype, chunks=(65_536,), **_COMPRESSION)
         dataset.attrs["unit"] = unit
         return cls(dataset)
 
-    def append(self, values: npt.NDArray[Any]) -> int:
-        """Add the values of one array in C order; returns where they begin."""
-        start = len(self._dataset)
+    def append(self, values: npt.NDArray[Any], *, own_chunks: bool = False) -> int:
+        """Add the values of one array in C order; returns where they begin.
+
+        own_chunks: in chunks that nothing else is in, so that none is ever written twice; what is left free of the last
+        one is zeros, which take no room once compressed.
+        """
+        start, chunk = len(self._dataset), self._dataset.chunks[0]
+        if own_chunks:
+            start += -start % chunk
         self._dataset.resize((start + values.size,))
         self._dataset[start:] = values.ravel()
         return start

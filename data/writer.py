@@ -10,9 +10,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from data.layout import (
     FLAT_TABLES,
+    FRAME_ARRAYS,
+    FRAMES,
     MAPS,
     ORDER,
     REJECTED,
@@ -31,6 +34,7 @@ from data.start import write_start
 from data.tables import Flat, Stack, Table
 from pib_lab.errors import RunFileError
 from pib_lab.events import BatchRejected, CheckpointTaken, Event, FaultsScanned, MapTaken, RunStarted, StepDone
+from pib_lab.frames import FrameTaken
 from pib_lab.records import UnitInfo
 
 
@@ -65,9 +69,14 @@ class RunFileWriter:
             self._units = {unit.name: _UnitTables(file, index, unit.name) for index, unit in enumerate(started.units)}
             self._tables = [self._order, *self._flat.values()]
             for tables in self._units.values():
-                self._tables += [tables.steps, tables.maps, tables.scans, tables.rejected]
+                self._tables += [tables.steps, tables.maps, tables.scans, tables.rejected, tables.frames]
             if live:
                 file.swmr_mode = True
+
+    @property
+    def frames_kept(self) -> dict[str, int]:
+        """How many camera frames of each unit are in the file."""
+        return {name: len(tables.frames) for name, tables in self._units.items()}
 
     def record(self, event: Event, unix_s: float | None = None) -> None:
         """Append an event that happened at `unix_s` (default: now). It is safe after the next `flush`."""
@@ -77,7 +86,7 @@ class RunFileWriter:
         with writing(self.path), self._detaching():
             unit, row = 0, 0
             match event:
-                case MapTaken() | FaultsScanned() | BatchRejected():
+                case MapTaken() | FaultsScanned() | BatchRejected() | FrameTaken():
                     tables = self._unit(event.unit)
                     unit, row = tables.index, tables.append(event)
                 case StepDone():
@@ -161,8 +170,11 @@ class _UnitTables:
         self.rejected = Table(file[f"{paths.rejected}/batches"])
         self._drive = Flat(file[f"{paths.rejected}/drive"])
         self._response = Flat(file[f"{paths.rejected}/response"])
+        self.frames = Table(file[f"{paths.frames}/taken"])
+        self._frame_arrays = {part: Flat(file[f"{paths.frames}/{part}"]) for part in FRAME_ARRAYS}
+        self._placed: dict[str, tuple[npt.NDArray[Any], list[Any]]] = {}
 
-    def append(self, event: MapTaken | FaultsScanned | BatchRejected) -> int:
+    def append(self, event: MapTaken | FaultsScanned | BatchRejected | FrameTaken) -> int:
         """Arrays first, then the row that makes them count; returns the row's index."""
         match event:
             case MapTaken():
@@ -174,9 +186,22 @@ class _UnitTables:
                 self._scanned_faults.put(len(self.scans), event.faults)
                 numbers = (event.found, event.passes, event.pulses, event.recall, event.precision)
                 return self.scans.append((event.step, *numbers))
+            case FrameTaken():
+                row: list[Any] = [event.step, event.frame.saturated_level]
+                for part in FRAME_ARRAYS:
+                    row += self._place(part, getattr(event.frame, part))
+                return self.frames.append(tuple(row))
         shapes = stored_shape(event.drive.shape), stored_shape(event.response.shape)
         starts = self._drive.append(event.drive), self._response.append(event.response)
         return self.rejected.append((event.step, event.reason, starts[0], shapes[0], starts[1], shapes[1]))
+
+    def _place(self, part: str, values: npt.NDArray[Any]) -> list[Any]:
+        """Where an array of a frame begins, and its shape. What is as in the frame before is not stored again."""
+        before = self._placed.get(part)
+        if before is None or not np.array_equal(before[0], values):
+            start = self._frame_arrays[part].append(values, own_chunks=True)
+            before = self._placed[part] = values, [start, stored_shape(values.shape)]
+        return before[1]
 
 
 def _array_bytes(event: Event) -> int:
@@ -188,6 +213,9 @@ def _array_bytes(event: Event) -> int:
             return event.faults.nbytes
         case BatchRejected():
             return event.drive.nbytes + event.response.nbytes + RESERVE_BYTES  # whole chunks are allocated
+        case FrameTaken():
+            frame = event.frame
+            return frame.pixels.nbytes + frame.regions.nbytes + frame.bad.nbytes + RESERVE_BYTES
     return 0
 
 
@@ -201,6 +229,7 @@ def _create_unit_tables(file: Any, unit: UnitInfo, *, compress: bool) -> None:
         f"{paths.maps}/taken": MAPS,
         f"{paths.scanned}/scans": SCANNED,
         f"{paths.rejected}/batches": REJECTED,
+        f"{paths.frames}/taken": FRAMES,
     }
     for path, columns in tables.items():
         Table.create(file, path, columns, compress=compress)
@@ -211,3 +240,5 @@ def _create_unit_tables(file: Any, unit: UnitInfo, *, compress: bool) -> None:
     Stack.create(file, f"{paths.scanned}/faults", shape, "i1", "FaultKind code")
     Flat.create(file, f"{paths.rejected}/drive", unit.drive_unit)
     Flat.create(file, f"{paths.rejected}/response", unit.response_unit)
+    for part, (dtype, symbol) in FRAME_ARRAYS.items():
+        Flat.create(file, f"{paths.frames}/{part}", symbol, dtype)

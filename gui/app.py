@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import traceback
@@ -15,6 +16,10 @@ from PySide6.QtWidgets import QApplication
 from gui import theme
 from gui.desk import Desk
 from gui.window import Window
+
+_TURN_S = 0.0005
+"""After which a thread that waits for its turn gets it. With Python's own 5 ms, the thread that takes in a run's events
+would get through 200 a second only while the window is busy, for it gives up its turn with each of them."""
 
 
 def main(what: str | None, out: Path, theme_name: str | None = None) -> int:
@@ -43,9 +48,14 @@ def make_app() -> QApplication:
 
 
 def make_window(app: QApplication, desk: Desk, settings: QSettings, theme_name: str | None = None) -> Window:
-    """The window in the theme that is asked for, else in that of the last time, else dark."""
-    theme.apply(app, theme_name or str(settings.value("theme", "dark")))
-    return Window(desk, settings)
+    """The window in the theme that is asked for, else in that of the last time, else dark; text size likewise."""
+    chosen = settings.value("text", 0.0, float)
+    text = chosen if isinstance(chosen, float) and chosen > 0 else theme.usual_text_size(app)
+    theme.apply(app, theme_name or str(settings.value("theme", "dark")), text)
+    window = Window(desk, settings)
+    gc.freeze()  # what is there by now stays: looking through it again and again would hold the window up
+    sys.setswitchinterval(_TURN_S)
+    return window
 
 
 def _telling(desk: Desk) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:

@@ -63,7 +63,7 @@ class SafeBand(QFrame):
         self.desk = desk
         self.headline = QLabel()
         self.headline.setWordWrap(True)
-        self.headline.setFont(theme.scaled(self.headline.font(), 1.2, bold=True))
+        self.headline.setObjectName("headline")
         self.dismiss = QPushButton("Dismiss")
         self.dismiss.clicked.connect(self.hide)
         top = QHBoxLayout()
@@ -123,7 +123,7 @@ def in_doubt(model: RunModel) -> tuple[DeviceOff, ...]:
 def _line(device: DeviceOff) -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
-    label.setFont(theme.scaled(label.font(), 1.15, bold=True))
+    label.setObjectName("device")
     if device.off:
         label.setText(f"✔ {device.name}: off")
         label.setToolTip(", ".join(device.confirmed))

@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from gui.model import Item, LogLine, Lost, RunModel, Topic
 from gui.panel import Panel
-from pib_lab.events import MapTaken
+from pib_lab.latest import latest_key
 
 T = TypeVar("T")
 
@@ -21,6 +21,10 @@ FRAME_MS = 16
 
 MAILBOX_LIMIT = 5000
 """Items that may wait; then the source waits for the window."""
+
+WATCH_S = 0.1
+"""Between two calls of a watcher, unless another run has begun or something was switched off: words change as often as
+people read."""
 
 _TAKING_S = 0.005
 _DRAWING_S = 0.003
@@ -36,8 +40,8 @@ class Source(Protocol):
 
 
 class Mailbox:
-    """Items on their way to the window, from any thread. A newer map takes an older one's place; nothing else is lost:
-    whoever puts into a full mailbox waits."""
+    """Items on their way to the window, from any thread. A newer map or frame takes an older one's place; nothing else
+    is lost: whoever puts into a full mailbox waits."""
 
     def __init__(self, limit: int = MAILBOX_LIMIT) -> None:
         self._limit = limit
@@ -54,10 +58,8 @@ class Mailbox:
         with self._room:
             self._room.wait_for(lambda: self._closed or len(self._items) < self._limit)
             self._serial += 1
-            key: Hashable = self._serial
-            if isinstance(item, MapTaken):
-                key = ("map", item.unit)
-                self._items.pop(key, None)
+            key: Hashable = latest_key(item) or self._serial
+            self._items.pop(key, None)
             self._items[key] = item
             return not self._closed
 
@@ -90,6 +92,8 @@ class Bridge(QObject):
         self.model = model
         self.watchers: list[Callable[[set[Topic]], None]] = []
         self.refreshes = 0  # of panels, since the beginning
+        self._untold: set[Topic] = set()
+        self._watch_s = 0.0
         self._slots: list[_Slot] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._mailbox = Mailbox()
@@ -111,7 +115,8 @@ class Bridge(QObject):
         self._slots.append(_Slot(panel))
 
     def watch(self, watcher: Callable[[set[Topic]], None]) -> None:
-        """Call `watcher` with the topics that changed, at most once a frame."""
+        """Call `watcher` with the topics that changed, at most every WATCH_S; at once for another run, and for what was
+        switched off."""
         self.watchers.append(watcher)
 
     def follow(self, source: Source) -> None:
@@ -174,9 +179,13 @@ class Bridge(QObject):
             for item in items:
                 self.model.take(item)
         changed = self.model.take_changes()
-        if changed:
+        self._untold |= changed
+        now_s = time.perf_counter()
+        if self._untold and (now_s >= self._watch_s or self._untold & {Topic.RUN, Topic.SAFE}):
+            told, self._untold, self._watch_s = self._untold, set(), now_s + WATCH_S
             for watcher in self.watchers:
-                watcher(changed)
+                watcher(told)
+        if changed:
             for slot in self._slots:
                 slot.pending = slot.pending or bool(changed & slot.panel.topics)
         self._draw()
@@ -203,7 +212,8 @@ class Bridge(QObject):
                 slot.panel.detach(error)
                 self.panel_failed.emit(slot.panel.title, f"{type(error).__name__}: {error}")
             ended_s = time.perf_counter()
-            slot.due_s = ended_s + (ended_s - began_s)  # a slow panel rests as long as it works
+            rest_s = max(ended_s - began_s, slot.panel.period_s)  # a slow panel rests as long as it works
+            slot.due_s = ended_s + rest_s
             self.refreshes += 1
 
     def _log_failure(self, error: Exception) -> None:

@@ -12,28 +12,24 @@ from PySide6.QtWidgets import (
     QDockWidget,
     QFrame,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 import protocols
-from data.wording import count
+from gui import theme
 from gui.dry_run import Estimate
 from gui.processes import Order
+from gui.protocol_devices import NO_HARDWARE
+from gui.tables import right_cell, text_table
 from gui.wording import duration
 from pib_lab.errors import ConfigurationError
 from pib_lab.overrides import apply_overrides
 
 _HEADINGS = ("Unit", "Driver", "Shape", "Parameters", "Drive")
-
-
-NO_HARDWARE = frozenset({"mock-memristor-chip", "mock-optical-rig", "digital-weights"})
-"""Shipped drivers that drive nothing: for them nobody has to wait for a dry run. Of others a dry run tells."""
 
 
 class StartGate:
@@ -94,19 +90,13 @@ class DryRunView(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("dry-run")
-        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.setStyleSheet(f"QFrame#dry-run {{ border: 2px solid {theme.REAL_ORANGE}; border-radius: 4px; }}")
         layout = QVBoxLayout(self)
         self.heading = QLabel()
-        bold = self.heading.font()
-        bold.setBold(True)
-        self.heading.setFont(bold)
-        self.table = QTableWidget(0, len(_HEADINGS))
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        self.table.verticalHeader().hide()
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.heading.setObjectName("headline")
+        self.table = text_table(_HEADINGS)
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.words = QLabel()
         self.words.setWordWrap(True)
@@ -130,12 +120,9 @@ class DryRunView(QFrame):
         self.heading.setText(f"{protocol} drives REAL hardware. Its dry run:")
         self.table.setRowCount(len(estimate.units))
         for row, unit in enumerate(estimate.units):
-            texts = (unit.name, unit.driver, unit.shape, count(unit.parameters), unit.drive_limit)
+            texts = (unit.name, unit.driver, unit.shape, f"{unit.parameters:,}", unit.drive_limit)
             for column, text in enumerate(texts):
-                item = QTableWidgetItem(text)
-                if column == 3:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(row, column, item)
+                self.table.setItem(row, column, right_cell(text) if column == 3 else QTableWidgetItem(text))
         self.table.setVisible(bool(estimate.units))
         height = self.table.horizontalHeader().sizeHint().height() + 4
         self.table.setFixedHeight(height + sum(self.table.rowHeight(row) for row in range(min(len(estimate.units), 6))))
@@ -153,7 +140,7 @@ def _words(estimate: Estimate) -> str:
     if not estimate.known:
         return "A bring-up procedure: what it costs is not known beforehand. Its settings are in the protocol."
     lines = [
-        f"{duration(estimate.time_s)}, {count(estimate.passes)} passes, at most {count(estimate.pulses)} pulses",
+        f"{duration(estimate.time_s)}, {estimate.passes:,} passes, at most {estimate.pulses:,} pulses",
         "limits: " + (", ".join(f"{key} {value}" for key, value in estimate.limits) or "the devices' own only"),
         *(f"⚠ {warning}" for warning in estimate.warnings),
     ]

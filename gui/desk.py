@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -10,8 +11,10 @@ from PySide6.QtCore import QObject, QTimer, Signal
 import protocols
 from gui import processes
 from gui.bridge import Bridge
+from gui.manual_process import GONE, Answer, ManualProcess
 from gui.model import History, LogLine, RunModel, Topic
 from gui.processes import Order, RunProcess
+from gui.protocol_devices import NO_HARDWARE, devices_of, has_links
 from gui.sources import ReplaySource, RunSource, StartedSource, is_live
 from gui.stop import StopReport, Target, stop_all
 from pib_lab.client import Client
@@ -28,7 +31,8 @@ class Desk(QObject):
     noticed: level ("info", "warning", "error") and a text for the operator; it is in the log as well.
     protocol_changed: the protocol that Start would run. run_ended: the RunProcess of a run that was started here, once
     its process has gone and all its events are shown. stop_told: each StopReport of a STOP. ghost_changed: a past run
-    to draw behind the curves, or none. start_asked: see `confirm_first`.
+    to draw behind the curves, or none. start_asked: see `confirm_first`. manual_told: each answer of a device that is
+    controlled by hand, its end last.
     """
 
     noticed = Signal(str, str)
@@ -37,6 +41,7 @@ class Desk(QObject):
     stop_told = Signal(object)
     ghost_changed = Signal()
     start_asked = Signal(object)
+    manual_told = Signal(object)
 
     def __init__(self, out: Path) -> None:
         super().__init__()
@@ -51,6 +56,12 @@ class Desk(QObject):
         self.last_stop: StopReport | None = None
         self.confirm_first = False
         """Set by a panel that shows dry runs: `ask_start` then emits start_asked, and that panel starts the run."""
+        self.keep_traffic = False
+        """Whether runs of real devices that are started here keep what goes over their links."""
+        self.manual: ManualProcess | None = None
+        """The device that is controlled by hand, from asking for it until its process has gone."""
+        self.hand_folder: Path | None = None
+        """Of the device that is, or was last, controlled by hand; None once a run has been started or opened."""
         self._unseen: RunProcess | None = None  # ended or not, its end has not been told yet
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
@@ -91,12 +102,12 @@ class Desk(QObject):
 
     def open_run(self, folder: Path) -> None:
         """Look at a run: attach to it when it is live, else show what its file holds. The run before it goes on."""
-        self.replay = None
+        self.replay = self.hand_folder = None
         self.bridge.follow(RunSource(folder))
 
     def replay_run(self, folder: Path, speed: float) -> None:
         """Show a recorded run as it went, at `speed` times its pace; infinity: at once."""
-        self.replay = ReplaySource(folder, speed)
+        self.replay, self.hand_folder = ReplaySource(folder, speed), None
         self.bridge.follow(self.replay)
 
     def ask_start(self) -> None:
@@ -115,13 +126,18 @@ class Desk(QObject):
         if self.busy:
             self.notice("warning", "a run is going on: abort it, or wait for its end, before the next one is started")
             return None
+        if self.manual is not None:
+            self.notice("warning", f"{self.manual.device} is controlled by hand: let it go before a run is started")
+            return None
+        if self.keep_traffic and order.resume is None and not order.mock and has_links(order.protocol):
+            order = replace(order, traffic=True)
         try:
             self.process = processes.start(order, self.out)
         except PibError as error:
             self.notice("error", str(error))
             return None
         self._unseen = self.process
-        self.replay = None
+        self.replay = self.hand_folder = None
         self.last_stop = None
         self.bridge.follow(StartedSource(self.process))
         return self.process
@@ -141,6 +157,28 @@ class Desk(QObject):
                 client.send(verb)
 
         self.bridge.background(send, lambda _: None, lambda error: self.notice("error", str(error)))
+
+    def take_by_hand(self, device: str) -> None:
+        """Take a device of the chosen protocol under manual control, in a process of its own. Only while no run goes
+        on; else a notice says so."""
+        if self.busy or self.manual is not None:
+            self.notice("warning", "a device can be controlled by hand only while no run, and no other hand, has it")
+            return
+        traffic = self.keep_traffic and devices_of(self.protocol).get(device) not in NO_HARDWARE
+        try:
+            self.manual = ManualProcess(self.protocol, device, self.out, self._hear_manual, traffic=traffic)
+        except PibError as error:
+            self.notice("error", str(error))
+
+    def tell_manual(self, message: Answer) -> None:
+        """Tell the device in hand what to do; `manual_told` brings its answer."""
+        if self.manual is not None:
+            self.manual.tell(message)
+
+    def let_go(self) -> None:
+        """End manual control: the device is made safe by its own process."""
+        if self.manual is not None:
+            self.manual.let_go()
 
     @property
     def folder(self) -> Path | None:
@@ -177,7 +215,8 @@ class Desk(QObject):
         self.bridge.background(load, self._take_ghost, lambda error: self.notice("error", str(error)))
 
     def close(self) -> None:
-        """Look at nothing any more. Runs go on."""
+        """Look at nothing any more. Runs go on; a device in hand is made safe."""
+        self.let_go()
         self._timer.stop()
         self.bridge.close()
 
@@ -189,7 +228,9 @@ class Desk(QObject):
     def _targets(self) -> list[Target]:
         """What may have outputs on: the run that was started here, and the one that is looked at; else the devices of
         the one that was looked at last, else those of the chosen protocol."""
-        targets = []
+        targets: list[Target] = []
+        if self.manual is not None:
+            targets.append(Target(self.manual.folder, self.manual))
         running = self.process is not None and self.process.poll() is None
         if self.process is not None and running:
             targets.append(Target(self.process.find_folder(), self.process))
@@ -197,6 +238,21 @@ class Desk(QObject):
         if looked_at is not None and (self.model.live or not running) and looked_at not in [t.folder for t in targets]:
             targets.append(Target(looked_at))
         return targets or [Target(protocol=self.protocol)]
+
+    def _hear_manual(self, answer: Answer) -> None:
+        """From the thread that listens."""
+        self.bridge.later(lambda: self._take_answer(answer))
+
+    def _take_answer(self, answer: Answer) -> None:
+        if answer["did"] == "open":
+            self.model.by_hand = bool(answer["mock"])
+            self.hand_folder = Path(answer["folder"])
+        if answer["did"] == GONE:
+            self.manual, self.model.by_hand = None, None
+        elif answer["did"] == "end" and not answer["ok"]:
+            self.notice("error", f"manual control: {answer['error']}")
+        self.model.changed |= {Topic.STATE, Topic.RUN}
+        self.manual_told.emit(answer)
 
     def _command_replay(self, verb: str) -> None:
         assert self.replay is not None
@@ -217,7 +273,7 @@ class Desk(QObject):
         if report.done:
             self.stopping = False
             level = "info" if report.safe else "error"
-            self.notice(level, f"STOP: {report.text}")
+            self.model.take(LogLine(level, f"STOP: {report.text}"))  # the window has a band of its own for it
         self.last_stop = report
         self.stop_told.emit(report)
 

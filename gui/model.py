@@ -29,6 +29,7 @@ from pib_lab.events import (
     StepDone,
 )
 from pib_lab.findings import Progress
+from pib_lab.frames import FrameTaken
 from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished, ProcedureStarted
 from pib_lab.procedure_status import ProcedureStatus
 from pib_lab.records import Passes, UnitInfo
@@ -109,7 +110,7 @@ class History:
     steps: Mapping[str, npt.NDArray[Any]]
     units: Mapping[str, Mapping[str, npt.NDArray[Any]]]
     others: Sequence[Event]
-    maps: Sequence[MapTaken]
+    maps: Sequence[MapTaken | FrameTaken]
 
 
 Item = Event | ProcedureEvent | Opened | Lost | History | LogLine
@@ -124,6 +125,7 @@ class RunModel:
     def __init__(self) -> None:
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.log_count = 0  # of all lines ever, those that `log` has dropped included
+        self.by_hand: bool | None = None  # a device is controlled by hand, a mock or not; None: none is
         self.changed: set[Topic] = set()
         self._clear(Opened(Path(), live=False))
 
@@ -143,6 +145,7 @@ class RunModel:
         self.evaluations: dict[str, SplitCurves] = {}
         self.ceiling_bits = math.nan
         self.maps: dict[str, MapTaken] = {}
+        self.frames: dict[str, FrameTaken] = {}  # of units that see with a camera
         self.faults: dict[str, npt.NDArray[Any]] = {}  # latest known FaultKind codes by unit, shaped as its parameters
         self.faulty_since: dict[str, npt.NDArray[np.int64]] = {}  # step; -1 where healthy
         self.struck: list[FaultsStruck] = []
@@ -249,6 +252,9 @@ class RunModel:
             case MapTaken():
                 self.maps[event.unit] = event
                 self._note_faults(event.unit, event.faults, event.step)
+                self.changed.add(Topic.MAPS)
+            case FrameTaken():
+                self.frames[event.unit] = event
                 self.changed.add(Topic.MAPS)
             case FaultsStruck():
                 self.struck.append(event)

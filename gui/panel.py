@@ -18,12 +18,14 @@ class Panel(QWidget):
     """A dockable view. A subclass sets the class attributes, fills `self.body` with widgets, and refreshes them.
 
     name: of the object, under which the layout is saved; never changed. topics: `refresh` is called after one of these
-    changed, at most at the rate of the screen. empty_text: says what will appear here; shown while `is_empty`.
+    changed, at most at the rate of the screen. period_s: the least time between two refreshes; for panels of words,
+    which nobody reads as quickly. empty_text: says what will appear here; shown while `is_empty`.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     topics: ClassVar[frozenset[Topic]]
+    period_s: ClassVar[float] = 0.0
     empty_text: ClassVar[str]
 
     def __init__(self, desk: Desk) -> None:

@@ -24,13 +24,14 @@ PROGRAM = (sys.executable, "-m", "pib_lab.cli")
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to run. protocol: a shipped name or a TOML file; overrides: `KEY.PATH=VALUE`; resume: a run's folder, in
-    the place of all else."""
+    the place of all else; traffic: keep what goes over the links of real devices."""
 
     protocol: str = ""
     overrides: tuple[str, ...] = ()
     seed: int | None = None
     mock: bool = False
     resume: Path | None = None
+    traffic: bool = False
 
     def arguments(self, out: Path) -> list[str]:
         """Of `pib-lab`."""
@@ -39,6 +40,7 @@ class Order:
         made = ["run", self.protocol, "--out", str(out), "--json"]
         made += [part for override in self.overrides for part in ("--set", override)]
         made += ["--seed", str(self.seed)] if self.seed is not None else []
+        made += ["--traffic"] if self.traffic else []
         return [*made, "--mock"] if self.mock else made
 
 

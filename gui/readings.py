@@ -9,13 +9,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from data.wording import count
 from gui.model import RunModel
 from pib_lab.errors import ConfigurationError
 from pib_lab.experiment import Limits, parse_experiment
 from pib_lab.procedure import is_procedure
 
 _CORRELATION = re.compile(r"correlation (-?\d+\.\d+) with its reference")
+_NO_CORRELATION = "with a reference pattern; units that drift tell it every health.every steps of the protocol"
 
 
 class Level(StrEnum):
@@ -49,7 +49,7 @@ def limits_of(model: RunModel) -> Limits:
 
 
 def readings(model: RunModel, limits: Limits) -> list[Reading]:
-    """Link, outputs, clipped readings, drift, faulty cells, wear."""
+    """Link, outputs, clipped readings, correlation, faulty cells, wear."""
     return [
         _link(model),
         _outputs(model),
@@ -95,12 +95,14 @@ def _clipped(model: RunModel, limit: float) -> Reading:
 
 
 def _drift(model: RunModel) -> Reading:
-    """The newest line of the log about a reference pattern: only drift that matters is told."""
+    """The least correlation in the newest line of the log about reference patterns; a warning when one is too small."""
     for line in itertools.islice(reversed(model.log), 500):
-        found = _CORRELATION.search(line.text)
+        found = _CORRELATION.findall(line.text)
         if found:
-            return Reading("Drift", f"{found[1]} at step {line.step}", Level.CARE, f"step {line.step}: {line.text}")
-    return Reading("Drift", "none told", Level.PLAIN, "correlation with the reference; told by units that drift")
+            level = Level.CARE if line.level == "warning" else Level.GOOD
+            value = f"{min(found, key=float)} at step {line.step}"
+            return Reading("Correlation", value, level, f"step {line.step}: {line.text}")
+    return Reading("Correlation", "none told", Level.PLAIN, _NO_CORRELATION)
 
 
 def _faulty(model: RunModel) -> Reading:
@@ -120,15 +122,15 @@ def _faulty(model: RunModel) -> Reading:
 
 def _wear(model: RunModel, limits: Limits) -> Reading:
     most = max((int(taken.pulses.max(initial=0)) for taken in model.maps.values()), default=0)
-    words = f"{count(model.pulses)} pulses in all; the most worn cell of the newest maps has taken {count(most)}"
+    words = f"{model.pulses:,} pulses in all; the most worn cell of the newest maps has taken {most:,}"
     share = 0.0
     if limits.pulses:
         share = model.pulses / limits.pulses
-        words += f"; the run stops at {count(limits.pulses)}"
+        words += f"; the run stops at {limits.pulses:,}"
     if limits.lifetime_pulses:
         share = max(share, most / limits.lifetime_pulses)
-        words += f"; no cell may take more than {count(limits.lifetime_pulses)} in its life"
+        words += f"; no cell may take more than {limits.lifetime_pulses:,} in its life"
     if not share:
-        return Reading("Wear", f"{count(model.pulses)} pulses", Level.PLAIN, words)
+        return Reading("Wear", f"{model.pulses:,} pulses", Level.PLAIN, words)
     level = Level.BAD if share >= 1.0 else Level.CARE if share >= 0.8 else Level.GOOD
     return Reading("Wear", f"{share:.0%} of budget", level, words)

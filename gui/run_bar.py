@@ -35,10 +35,10 @@ class RunBar(QFrame):
         self.desk = desk
         self.setObjectName("run-bar")
         self.badge = QLabel()
+        self.badge.setObjectName("badge")
         self.badge.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.badge.setFont(theme.scaled(self.badge.font(), 1.35, bold=True))
         self.light = QLabel()
-        self.light.setFont(theme.scaled(self.light.font(), 1.25, bold=True))
+        self.light.setObjectName("state")
         self.name_label = QLabel()
         self.name_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.name_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -47,6 +47,7 @@ class RunBar(QFrame):
         self.protocol_box = QComboBox()
         self.protocol_box.setAccessibleName("protocol")
         self.protocol_box.setMinimumWidth(200)
+        self.protocol_box.setMaximumWidth(720)
         self.protocol_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.protocol_box.setPlaceholderText("choose a protocol")
         for name, title in protocols.available().items():
@@ -65,7 +66,6 @@ class RunBar(QFrame):
         self.speed_box.setCurrentIndex(1)
         self.stop_button = _button("STOP", "Switch all outputs off, whatever the state (F12 or Ctrl+.)")
         self.stop_button.setObjectName("stop")
-        self.stop_button.setFont(theme.scaled(self.stop_button.font(), 2.0, bold=True))
         self.stop_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self.stop_button.setMinimumWidth(150)
         self._lay_out()
@@ -84,7 +84,7 @@ class RunBar(QFrame):
         held = model.replay and desk.replay is not None and not desk.replay.going.is_set()
         self.light.setText(f"{sign} {'held' if held else word}")
         self.light.setStyleSheet(f"color: {theme.level_colour(level)};")
-        self.name_label.setText(model.name)
+        self.name_label.setText(model.name or self._advice())
         self.name_label.setToolTip(str(model.folder or ""))
         done, total = model.progress
         starting = not total and model.state == "starting"
@@ -92,8 +92,9 @@ class RunBar(QFrame):
         self.progress.setValue(done)
         self.progress.setFormat(wording.progress(model).replace("%", "%%"))
         self.progress.setTextVisible(bool(total))
+        self.progress.setVisible(bool(total) or starting)
         going = model.state in {"running", "paused"} and (model.live or model.replay)
-        self.start_button.setEnabled(bool(desk.protocol) and not desk.busy)
+        self.start_button.setEnabled(bool(desk.protocol) and not desk.busy and desk.manual is None)
         self.pause_button.setText("Resume" if held or (model.state == "paused" and not model.replay) else "Pause")
         self.pause_button.setEnabled(going and model.procedure is None)
         self.abort_button.setEnabled((model.live and not model.ended and desk.folder is not None) or model.replay)
@@ -106,6 +107,12 @@ class RunBar(QFrame):
         if self.pause_button.isEnabled():
             self.desk.command("resume" if self.pause_button.text() == "Resume" else "pause")
 
+    def _advice(self) -> str:
+        """What to do first, while there is no run."""
+        if self.desk.manual is not None:
+            return f"{self.desk.manual.device} is in your hands: let it go before a run is started"
+        return "press Start to run the protocol" if self.desk.protocol else "choose a protocol to begin with"
+
     def _lay_out(self) -> None:
         top, bottom = QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.badge)
@@ -117,6 +124,7 @@ class RunBar(QFrame):
         bottom.addWidget(self.protocol_box, 1)
         for widget in (self.browse_button, self.start_button, self.pause_button, self.abort_button):
             bottom.addWidget(widget)
+        bottom.addStretch()
         bottom.addSpacing(16)
         bottom.addWidget(self.replay_button)
         bottom.addWidget(self.speed_box)

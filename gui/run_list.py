@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from data.reader import Reader
 from pib_lab.errors import PibError
 
 
@@ -43,6 +42,8 @@ class RunLine:
 
 def read_line(folder: Path) -> RunLine:
     """What is known of the run in `folder`. A file that cannot be read gives a line that says so."""
+    from data.reader import Reader  # HDF5, which the first picture need not wait for
+
     try:
         with Reader(folder) as reader:
             status, started = reader.status(), reader.started

@@ -5,14 +5,14 @@ Runs on a thread of its own, and tells of each device as soon as something is kn
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gui import processes
-from gui.processes import RunProcess
 from pib_lab.client import Client
 from pib_lab.endpoint import Endpoint, read_endpoint
 from pib_lab.errors import LinkError, PibError
@@ -24,6 +24,9 @@ ANSWER_S = 1.5
 
 SAFE_S = 4.0
 """Within which the run has to confirm all outputs off; then its process is ended."""
+
+DOUBT_S = 0.8
+"""After which devices that have not been confirmed off are shown so, while they are still waited for."""
 
 COMMAND_S = 60.0
 
@@ -61,12 +64,25 @@ class StopReport:
 Tell = Callable[[StopReport], None]
 
 
+class Ends(Protocol):
+    """A process that was started here: of a run, or of a device in a person's hands."""
+
+    def find_folder(self) -> Path | None:
+        """Its folder, once its endpoint can be reached."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while it goes on."""
+
+    def end(self) -> None:
+        """End it at once and wait until it has gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is to be stopped, as far as the desktop knows: a run's folder, its process, the protocol of its devices."""
 
     folder: Path | None = None
-    process: RunProcess | None = None
+    process: Ends | None = None
     protocol: str = ""
 
 
@@ -150,7 +166,7 @@ def _live(folder: Path | None) -> Endpoint | None:
 
 def _ask(folder: Path, tell: Tell, answer_s: float, safe_s: float) -> StopReport | None:
     """The run's own reports; None when it does not answer or does not confirm everything off in time."""
-    deadline_s = time.monotonic() + safe_s
+    deadline_s, doubt_s = time.monotonic() + safe_s, time.monotonic() + DOUBT_S
     device_of: dict[str, str] = {}
     made: dict[str, MadeSafe] = {}
     report = StopReport("asking the run to switch off")
@@ -158,19 +174,23 @@ def _ask(folder: Path, tell: Tell, answer_s: float, safe_s: float) -> StopReport
         with Client(folder, timeout_s=answer_s) as client:
             procedure = "procedure" in client.send("safe")  # first of all: what is asked next may be long
             client.attach()
-            left_s = deadline_s - time.monotonic()
-            events: Any = client.procedure_events(timeout_s=left_s) if procedure else client.events(timeout_s=left_s)
-            for event in events:
-                if isinstance(event, RunStarted):
-                    device_of = {unit.name: unit.device for unit in event.units}
-                elif isinstance(event, ProcedureStarted):
-                    device_of = {event.device: event.device}
-                elif isinstance(event, MadeSafe):
-                    made[event.unit] = event
-                    report = replace(report, devices=of_units(list(made.values()), device_of))
-                    tell(report)
-                if device_of and made.keys() >= device_of.keys():
-                    return replace(report, text=_verdict(report.devices), done=True)
+            events: Any = client.procedure_events if procedure else client.events
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                if (quiet_s := doubt_s - time.monotonic()) <= 0:
+                    quiet_s, doubt_s = left_s, math.inf
+                    waiting = tuple(DeviceOff(name, (), ("no word yet",)) for name in dict.fromkeys(device_of.values()))
+                    tell(report if made else replace(report, devices=waiting))
+                for event in events(timeout_s=min(left_s, quiet_s)):
+                    if isinstance(event, RunStarted):
+                        device_of = {unit.name: unit.device for unit in event.units}
+                    elif isinstance(event, ProcedureStarted):
+                        device_of = {event.device: event.device}
+                    elif isinstance(event, MadeSafe):
+                        made[event.unit] = event
+                        report = replace(report, devices=of_units(list(made.values()), device_of))
+                        tell(report)
+                    if device_of and made.keys() >= device_of.keys():
+                        return replace(report, text=_verdict(report.devices), done=True)
     except LinkError:
         pass  # it is silent or gone: whatever it has confirmed by then is in the report
     return report if made else None

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyqtgraph as pg
-from PySide6.QtGui import QColor, QFont, QPalette
-from PySide6.QtWidgets import QApplication, QStyleFactory
+from PySide6.QtGui import QColor, QFontDatabase, QPalette
+from PySide6.QtWidgets import QApplication, QStyleFactory, QWidget
 
 STOP_RED = "#c8102e"
 """Filled with it are the STOP button and what is NOT confirmed off, and nothing else."""
@@ -69,7 +69,14 @@ LIGHT = Theme(
 
 THEMES = {theme.name: theme for theme in (DARK, LIGHT)}
 
+TEXT_SIZES = (0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+"""Sizes of text that an operator can choose from, as parts of what the system uses."""
+
+_LARGE_SCREEN_PX = 1300
+"""Height of a screen, in the system's own scaled pixels, from which text of the usual size is small at arm's length."""
+
 _current = DARK
+_text_size = 1.0
 
 
 def current() -> Theme:
@@ -77,13 +84,28 @@ def current() -> Theme:
     return _current
 
 
-def apply(app: QApplication, name: str) -> Theme:
-    """Put a theme in force; an unknown name means the dark one."""
-    global _current
+def text_size() -> float:
+    """Size of text in force, as a part of what the system uses."""
+    return _text_size
+
+
+def usual_text_size(app: QApplication) -> float:
+    """What suits the screen, when nobody has chosen."""
+    screen = app.primaryScreen()
+    return 1.3 if screen is not None and screen.geometry().height() >= _LARGE_SCREEN_PX else 1.0
+
+
+def apply(app: QApplication, name: str, text: float | None = None) -> Theme:
+    """Put a theme in force; an unknown name means the dark one. text: size of text, as it is when left out."""
+    global _current, _text_size
     _current = theme = THEMES.get(name, DARK)
+    _text_size = text or _text_size
+    font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
+    font.setPointSizeF(font.pointSizeF() * _text_size)
     app.setStyle(QStyleFactory.create("Fusion"))
+    app.setFont(font)
     app.setPalette(_palette(theme))
-    app.setStyleSheet(_style(theme))
+    app.setStyleSheet(_style(theme, font.pointSizeF()))
     pg.setConfigOptions(background=theme.plot, foreground=theme.text, antialias=False)
     return theme
 
@@ -105,12 +127,13 @@ def level_colour(level: str) -> str:
     return known.get(level, _current.text if level == "info" else _current.muted)
 
 
-def scaled(font: QFont, factor: float, *, bold: bool = False) -> QFont:
-    """A larger or smaller copy of a font."""
-    made = QFont(font)
-    made.setPointSizeF(font.pointSizeF() * factor)
-    made.setBold(bold)
-    return made
+def fit_axes(within: QWidget) -> None:
+    """Give the words beside all axes the size of text in force, which they do not follow by themselves."""
+    for view in within.findChildren(pg.GraphicsView):
+        for item in view.scene().items():
+            if isinstance(item, pg.AxisItem):
+                item.label.setFont(QApplication.font())
+                item.resizeEvent()
 
 
 def _palette(theme: Theme) -> QPalette:
@@ -141,15 +164,22 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
-def _style(theme: Theme) -> str:
-    """The little that a palette cannot say."""
+def _style(theme: Theme, points: float) -> str:
+    """The little that a palette cannot say. Sizes of text stand here, so that all of them change with `points`."""
     return f"""
+        QLabel#badge {{ font-size: {1.35 * points}pt; font-weight: bold; }}
+        QLabel#state {{ font-size: {1.25 * points}pt; font-weight: bold; }}
+        QLabel#headline {{ font-size: {1.2 * points}pt; font-weight: bold; }}
+        QLabel#device {{ font-size: {1.15 * points}pt; font-weight: bold; }}
+        QLabel#sign {{ font-size: {2.2 * points}pt; }}
+        QLabel#reading {{ font-weight: bold; }}
         QDockWidget::title {{ background: {theme.button}; padding: 5px 8px; }}
         QTabBar {{ qproperty-drawBase: 0; }}
         QLabel#empty {{ color: {theme.muted}; }}
         QToolTip {{ color: {theme.text}; background: {theme.button}; border: 1px solid {theme.grid}; }}
         QPushButton {{ padding: 5px 12px; }}
         QPushButton#stop {{
+            font-size: {2.0 * points}pt; font-weight: bold;
             background: {STOP_RED}; color: white; border: 2px solid #7d0a1d; border-radius: 8px; padding: 4px 18px;
         }}
         QPushButton#stop:hover {{ background: #e0203f; }}

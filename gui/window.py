@@ -27,14 +27,11 @@ from gui.panel import Panel
 from gui.panels import PANELS, Place, Placed
 from gui.run_bar import RunBar, Stripe
 
-_LAYOUT_VERSION = 1
-_AREAS = {
-    Place.TOP: Qt.DockWidgetArea.TopDockWidgetArea,
-    Place.LEFT: Qt.DockWidgetArea.LeftDockWidgetArea,
-    Place.RIGHT: Qt.DockWidgetArea.RightDockWidgetArea,
-    Place.BOTTOM: Qt.DockWidgetArea.BottomDockWidgetArea,
-}
-_SHARES = {Place.TOP: 86, Place.LEFT: 338, Place.RIGHT: 338, Place.BOTTOM: 252}
+_LAYOUT_VERSION = 2
+_AREA = Qt.DockWidgetArea.LeftDockWidgetArea
+"""Of all panels: within one area they keep their shares of the room when the window gets another size."""
+
+_SHARES = {Place.TOP: 70, Place.LEFT: 330, Place.RIGHT: 330, Place.BOTTOM: 270}
 """Of the height, at first."""
 
 
@@ -58,13 +55,18 @@ class Window(QMainWindow):
         self._lay_out_head()
         self.panels: dict[str, Panel] = {}
         self.docks: dict[str, QDockWidget] = {}
-        self.setDockNestingEnabled(True)
+        self._strips: list[QDockWidget] = []
+        options = QMainWindow.DockOption
+        self.setDockOptions(
+            options.AnimatedDocks | options.AllowNestedDocks | options.AllowTabbedDocks | options.GroupedDragging
+        )
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
-        self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.BottomDockWidgetArea)
-        self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.BottomDockWidgetArea)
-        front: dict[Place, QDockWidget] = {}
+        first = {placed.place: placed for placed in reversed(panels)}
+        front = {placed.place: self._add(placed) for placed in panels if placed is first[placed.place]}
+        self._split(front)
         for placed in panels:
-            self._add(placed, front)
+            if placed is not first[placed.place]:
+                self.tabifyDockWidget(front[placed.place], self._add(placed))
         self.resize(1280, 800)
         self._make_menus()
         self._arrange(front)
@@ -92,18 +94,24 @@ class Window(QMainWindow):
 
     def use_theme(self, name: str) -> None:
         """Put a theme in force for the whole desktop, now and the next time."""
-        app = QApplication.instance()
-        assert isinstance(app, QApplication)
-        theme.apply(app, name)
+        self._style(name, theme.text_size())
         self.settings.setValue("theme", theme.current().name)
-        self.run_bar.refresh()
-        self.stripe.refresh()
-        self.desk.bridge.restyle()
+
+    def use_text(self, size: float) -> None:
+        """Put a size of text in force, as a part of what the system uses, now and the next time."""
+        self._style(theme.current().name, size)
+        self.settings.setValue("text", size)
+
+    def resize_text(self, by: int) -> None:
+        """Larger or smaller text everywhere, by so many sizes of `theme.TEXT_SIZES`, now and the next time."""
+        sizes = theme.TEXT_SIZES
+        now = min(range(len(sizes)), key=lambda place: abs(sizes[place] - theme.text_size()))
+        self.use_text(sizes[max(0, min(len(sizes) - 1, now + by))])
 
     def reset_layout(self) -> None:
         """All panels back to where they stood at first."""
         self.restoreState(self._default_layout, _LAYOUT_VERSION)
-        QTimer.singleShot(0, self._hide_stray_tabs)
+        QTimer.singleShot(0, self._tidy)
 
     def show_panel(self, name: str) -> None:
         """Bring a panel to the front."""
@@ -119,7 +127,7 @@ class Window(QMainWindow):
     def showEvent(self, event: QShowEvent) -> None:
         """The window appears."""
         super().showEvent(event)
-        QTimer.singleShot(0, self._hide_stray_tabs)
+        QTimer.singleShot(0, self._tidy)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Closing never ends a run: while one goes on, it is asked first, in a band; a second time closes."""
@@ -139,6 +147,15 @@ class Window(QMainWindow):
         self.save()
         self.desk.close()
         event.accept()
+
+    def _style(self, name: str, text: float) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.apply(app, name, text)
+        self.run_bar.refresh()
+        self.stripe.refresh()
+        self.desk.bridge.restyle()
+        theme.fit_axes(self)
 
     def _abort_and_close(self) -> None:
         self.desk.run_ended.connect(lambda _: self.close())
@@ -164,20 +181,27 @@ class Window(QMainWindow):
             layout.addWidget(widget)
         self.setMenuWidget(head)
 
-    def _add(self, placed: Placed, front: dict[Place, QDockWidget]) -> None:
-        """Panels of one place become tabs, the first one in front."""
+    def _add(self, placed: Placed) -> QDockWidget:
         panel = placed.panel(self.desk)
         dock = QDockWidget(panel.title, self)
         dock.setObjectName(f"dock-{panel.name}")
         dock.setWidget(panel)
-        if placed.place in front:
-            self.tabifyDockWidget(front[placed.place], dock)
-        else:
-            self.addDockWidget(_AREAS[placed.place], dock)
-            front[placed.place] = dock
+        if placed.place is Place.TOP:
+            self._strips.append(dock)
+        dock.topLevelChanged.connect(lambda _: QTimer.singleShot(0, self._tidy))
+        dock.dockLocationChanged.connect(lambda _: QTimer.singleShot(0, self._tidy))
         self.panels[panel.name] = panel
         self.docks[panel.name] = dock
         self.desk.bridge.add(panel)
+        return dock
+
+    def _split(self, front: dict[Place, QDockWidget]) -> None:
+        """One panel of each place; those of one place become tabs later, for what is a tab cannot be split."""
+        for place, dock in front.items():
+            if place is Place.RIGHT and Place.LEFT in front:
+                self.splitDockWidget(front[Place.LEFT], dock, Qt.Orientation.Horizontal)
+            else:
+                self.addDockWidget(_AREA, dock, Qt.Orientation.Vertical)
 
     def _arrange(self, front: dict[Place, QDockWidget]) -> None:
         """Curves get most of the room."""
@@ -190,6 +214,13 @@ class Window(QMainWindow):
         self.resizeDocks(list(front.values()), shares, Qt.Orientation.Vertical)
         sides = [dock for place, dock in front.items() if place in (Place.LEFT, Place.RIGHT)]
         self.resizeDocks(sides, [640] * len(sides), Qt.Orientation.Horizontal)
+
+    def _tidy(self) -> None:
+        """After panels have got other places."""
+        self._hide_stray_tabs()
+        for dock in self.docks.values():
+            named = dock in self._strips or bool(self.tabifiedDockWidgets(dock))
+            _show_title(dock, dock.isFloating() or not named)
 
     def _hide_stray_tabs(self) -> None:
         """Qt leaves tab bars of arrangements in between standing; of each group of tabs the newest is used."""
@@ -229,6 +260,8 @@ class Window(QMainWindow):
             view.addAction(dock.toggleViewAction())
         view.addSeparator()
         self._action(view, "&Dark or light", self.switch_theme, "Ctrl+T")
+        self._action(view, "&Larger text", lambda: self.resize_text(1), "Ctrl++", "Ctrl+=")
+        self._action(view, "&Smaller text", lambda: self.resize_text(-1), "Ctrl+-")
         self._action(view, "&Reset the layout", self.reset_layout)
 
     def _action(self, menu: QMenu, text: str, act: Callable[[], object], *keys: str) -> None:
@@ -245,3 +278,14 @@ class Window(QMainWindow):
 
     def _tell_failed_panel(self, title: str, why: str) -> None:
         self.desk.notice("warning", f"the panel {title!r} has stopped ({why}); the run is not affected")
+
+
+def _show_title(dock: QDockWidget, wanted: bool) -> None:
+    """A panel among tabs has its name on its tab, by which it can be dragged away, and a strip says itself what it is:
+    the height is for what they show."""
+    bar = dock.titleBarWidget()
+    if wanted and bar is not None:
+        dock.setTitleBarWidget(None)  # type: ignore[arg-type]  # its own again
+        bar.deleteLater()
+    elif not wanted and bar is None:
+        dock.setTitleBarWidget(QWidget(dock))

@@ -41,6 +41,8 @@ def progress(model: RunModel) -> str:
 
 def badge(model: RunModel) -> tuple[str, str]:
     """What the devices are, and its kind: "mock", "real" or "none"."""
+    if model.by_hand is not None:
+        return ("MOCK BY HAND", "mock") if model.by_hand else ("REAL BY HAND", "real")
     if model.mock is None:
         return ("NO RUN", "none") if model.state == "idle" else ("…", "none")
     words = "MOCK" if model.mock else "REAL HARDWARE"

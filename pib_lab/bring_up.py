@@ -32,7 +32,7 @@ from drivers.safe.kept import KEPT
 from pib_lab.bring_up_session import Detachable, NeverBegun, Session, View
 from pib_lab.clocks import RealClock, VirtualClock
 from pib_lab.device import Clock, Device, DeviceContext
-from pib_lab.errors import Cancelled, LimitError, PibError, RunFileError
+from pib_lab.errors import Cancelled, LimitError, PibError
 from pib_lab.events import MadeSafe
 from pib_lab.findings import Findings, Measured, Progress, Publish, Verdict
 from pib_lab.guarding import (
@@ -48,6 +48,7 @@ from pib_lab.procedure import Procedure, parse_procedure
 from pib_lab.procedure_events import ProcedureFinished, ProcedureStarted
 from pib_lab.provenance import git_commit, versions
 from pib_lab.registry import find_driver, is_mock, is_real
+from pib_lab.run_folder import made_folder
 from pib_lab.unit import CancelToken, SafeReport
 
 ARRAY = "0"
@@ -104,7 +105,7 @@ class BringUp:
         if self._keep_traffic:
             require_links(self.mock)
         started = _now()
-        folder = self._new_folder(out)
+        folder = made_folder(out, self.protocol.name)
         write_protocol(folder, self._text)
         with contextlib.ExitStack() as stack:
             view = stack.enter_context(watched(folder)) if watched is not None else None
@@ -311,19 +312,6 @@ class BringUp:
         passport = self._passport(record.serial)
         passport.add(record, folder, reference, renew)
         return Outcome(folder, record, passport.path, error)
-
-    def _new_folder(self, out: Path) -> Path:
-        stem = f"{self.protocol.name}-{datetime.now():%Y%m%d-%H%M%S}"
-        for number in range(1, 1000):
-            folder = out / (stem if number == 1 else f"{stem}-{number}")
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise RunFileError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
-            return folder
-        raise RunFileError(f"{out}: too many procedures in one second; choose another --out")
 
 
 def load(protocol: str, overrides: list[str], seed: int | None, mock: bool = False) -> str:

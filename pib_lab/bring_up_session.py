@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from drivers.bringup.reach import Reach
 from pib_lab.device import Device
 from pib_lab.errors import DeviceError, LinkError, PibError
 from pib_lab.guarding import Watch, may_be_on, not_connected, told_doubt
@@ -44,13 +43,26 @@ class Detachable:
                 self._view = None
 
 
+class Switched(Protocol):
+    """What a session needs of a chip's probe, a rig's access, or a device in a person's hands."""
+
+    def open(self) -> None:
+        """Connect; outputs stay off until they are needed."""
+
+    def make_safe(self) -> SafeReport:
+        """All outputs off and read back. Never raises; says what was NOT confirmed."""
+
+    def close(self) -> None:
+        """Let go of the device. Idempotent."""
+
+
 class Session:
     """The device opened for one procedure: guarded, made safe and closed whatever happens."""
 
     def __init__(
         self,
         device: Device,
-        probe: Reach,
+        probe: Switched,
         watch: Watch | None,
         name: str,
         tell: Callable[[SafeReport], None],

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from pib_lab.events import CheckpointTaken, Event, MapTaken, Message
+from pib_lab.events import CheckpointTaken, Event, Message
+from pib_lab.latest import latest_key
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class View(Protocol):
 
 
 class Mailbox:
-    """Events that one view has yet to show. Nothing but maps is ever dropped: a newer map replaces an older one.
+    """Events that one view has yet to show. Nothing but maps and frames is ever dropped: a newer one replaces an older.
 
     limit: events that a view may fall behind before it counts as hung (`put` then returns False).
     """
@@ -52,10 +53,8 @@ class Mailbox:
     def put(self, event: Event) -> bool:
         """Add `event`; False when the mailbox is full."""
         with self._changed:
-            key: Hashable = next(self._serial)
-            if isinstance(event, MapTaken):
-                key = ("map", event.unit)
-                self._events.pop(key, None)
+            key: Hashable = latest_key(event) or next(self._serial)
+            self._events.pop(key, None)
             if len(self._events) >= self._limit:
                 return False
             self._events[key] = event

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from pib_lab.frames import CameraFrame
 from pib_lab.quantities import Array, Codes, Counts, Mask
 from pib_lab.unit import CancelToken, Measurement, PhysicalUnit, State
 
@@ -140,7 +141,7 @@ class NamesDevice(Protocol):
 
 @runtime_checkable
 class Cancels(Protocol):
-    """Programs for so long that an operator may want to stop it between two parameters."""
+    """Programs for so long that an operator may want to stop it between parameters, or parts of them."""
 
     def cancel_with(self, token: CancelToken) -> None:
         """From now on `program` raises Cancelled once `token` is set; what it has written by then stays known."""
@@ -152,6 +153,14 @@ class TellsHow(Protocol):
 
     def how(self) -> str:
         """One line for records and reports; no I/O."""
+
+
+@runtime_checkable
+class SeesFrames(Protocol):
+    """Its responses are read out of a camera's frames, of which the last one is kept: to look at it costs no pass."""
+
+    def last_frame(self) -> CameraFrame | None:
+        """Of the last measurement; None before the first. No I/O, from any thread."""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pib_lab._version import __version__
-from pib_lab.commands import bringing_up, desktop, emulating, live, making_safe, recorded, running, wearing
+from pib_lab.commands import bringing_up, by_hand, desktop, emulating, live, making_safe, recorded, running, wearing
 
 
 def _print_version(wanted: bool) -> None:
@@ -41,6 +41,7 @@ for _function in (
     wearing.wear,
     emulating.emulate,
     bringing_up.passport,
+    by_hand.manual,
     desktop.gui,
 ):
     app.command()(_function)

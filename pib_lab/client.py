@@ -18,6 +18,7 @@ from pib_lab.events import Event, RunFinished
 from pib_lab.procedure_events import ProcedureEvent, ProcedureFinished
 
 _LIVENESS_MS = 500
+_WAITING = 20_000
 
 
 class Client:
@@ -36,6 +37,7 @@ class Client:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, _WAITING)  # for who reads a long run file before the events that follow it
         self._socket.connect(self.endpoint.address)
 
     def status(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from pib_lab.accounts import Accounts
-from pib_lab.capabilities import CountsWear, Digital
+from pib_lab.capabilities import CountsWear, Digital, SeesFrames
 from pib_lab.entropy import information_plane, label_gram
 from pib_lab.events import Evaluated, MapTaken
+from pib_lab.frames import FrameTaken
 from pib_lab.learner import LocalLearner
 from pib_lab.objectives import CrossEntropy
 from pib_lab.quantities import Array, Labels
@@ -71,7 +72,7 @@ class Examiner:
         material: Material,
         block: int,
         accounts: Accounts,
-        publish: Callable[[Evaluated | MapTaken], None],
+        publish: Callable[[Evaluated | MapTaken | FrameTaken], None],
     ):
         self._learners, self._material, self._block = learners, material, block
         self._accounts, self._publish = accounts, publish
@@ -85,9 +86,17 @@ class Examiner:
         self._evaluate("test", self._material.test, step)
 
     def maps(self, step: int) -> None:
-        """Maps of every unit."""
+        """Maps of every unit, and what the cameras saw."""
         for taken in take_maps(self._learners, step):
             self._publish(taken)
+        self.frames(step)
+
+    def frames(self, step: int) -> None:
+        """The last frame of every unit that sees frames."""
+        for learner in self._learners:
+            frame = learner.unit.last_frame() if isinstance(learner.unit, SeesFrames) else None
+            if frame is not None:
+                self._publish(FrameTaken(step, learner.name, frame))
 
     def _evaluate(self, split: str, samples: Samples, step: int) -> None:
         if not len(samples.y):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pib_lab.frames import FrameTaken
 from pib_lab.quantities import Array, Codes, Counts
 from pib_lab.records import Passes, RunState, UnitInfo, UnitStep
 
@@ -172,6 +173,7 @@ Event = (
     | StepDone
     | Evaluated
     | MapTaken
+    | FrameTaken
     | FaultsStruck
     | FaultsScanned
     | CheckpointTaken

@@ -94,6 +94,7 @@ class Rule(Model):
     second_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     deadband: Annotated[float, Field(ge=0.0)] = 1.0  # in programming steps: smaller changes wait in the accumulator
     centring: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # pull of a pair's common mode to mid-window, per step
+    ridge: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0  # of digital weights: see pib_lab.ridge, bits
     perturbation: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05  # of spsa, as a fraction of the parameter's range
     pairs: Annotated[int, Field(ge=1, le=8)] = 1  # of spsa: pairs of measurements a step, each with signs of its own
     block: Annotated[int, Field(ge=1)] = 1  # of spsa and of basis "block": so many neighbours each way move together

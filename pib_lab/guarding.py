@@ -16,7 +16,6 @@ from drivers.wire.links import make_transport
 from drivers.wire.ownership import Claims
 from drivers.wire.places import place_of
 from drivers.wire.traffic import TRAFFIC, TrafficLog
-from pib_lab.assembly import make_units
 from pib_lab.device import Clock, Device, Traffic
 from pib_lab.errors import ConfigurationError, DeviceError, LinkError, LostLinkError, PibError
 from pib_lab.experiment import Experiment
@@ -197,6 +196,8 @@ def opened(
     not confirmed off. A unit that could not be opened for want of any answer has switched nothing on: it is closed, and
     not in doubt. One that had answered is made safe like those that were opened.
     """
+    from pib_lab.assembly import make_units  # and torch, which a single device need not wait for
+
     watch = None if folder is None else Watch(folder)
     devices, units = make_units(experiment, factories, clock, watch.guardian if watch else None, traffic)
     begun: list[PhysicalUnit] = []
@@ -248,6 +249,8 @@ def opened(
 
 def made_safe(experiment: Experiment, factories: Mapping[str, Factory], clock: Clock) -> list[SafeReport]:
     """Connect to every device, command all outputs off, read them back: a report for each link, or for each unit."""
+    from pib_lab.assembly import make_units  # as above
+
     devices, units = make_units(experiment, factories, clock)
     known = guarded(devices)
     reports = [

@@ -35,19 +35,24 @@ class HealthWatch:
         return bool(self._watched and every and ((step - 1) % every == 0 or self._paused))
 
     def before(self, step: int, signal: Array) -> Passes:
-        """Look, when it is due before `step`; returns what it cost. signal: a batch of the network's input."""
+        """Look, when it is due before `step`, and say what was seen; returns what it cost.
+
+        signal: a batch of the network's input.
+        """
         if not self.due(step):
             return Passes()
         if self._paused:
             self._paused = False
             return self._zero_anew(signal)
-        spent, moved = Passes(), []
+        spent, told, moved = Passes(), [], []
         for learner in self._watched:
             alike, passes = self._ask(learner)
             spent += Passes(calibration=passes)
+            told.append(f"unit {learner.name}: correlation {alike:.2f} with its reference")
             if alike < self._plan.min_correlation:
-                moved.append(f"unit {learner.name}: correlation {alike:.2f} with its reference")
+                moved.append(told[-1])
         if not moved:
+            self._publish(Message("info", "; ".join(told), step))
             return spent
         text = f"{'; '.join(moved)}, below health.min_correlation = {self._plan.min_correlation:g}"
         if self._plan.action == "pause":

@@ -87,6 +87,7 @@ class LearnerConfig:
     second_momentum: float = 0.99
     deadband: float = 1.0
     centring: float = 0.0
+    ridge: float = 0.0
     init_scale: float = 0.15
     learning_rate_scale: float = 1.0
     perturbation: float = 0.05
@@ -117,6 +118,7 @@ def learner_config(experiment: Experiment, wanted: Unit) -> LearnerConfig:
         second_momentum=rule.second_momentum,
         deadband=rule.deadband,
         centring=rule.centring,
+        ridge=rule.ridge,
         perturbation=rule.perturbation,
         pairs=rule.pairs,
         block=rule.block,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pib_lab.capabilities import CoherentPhases, PullsBack, ShiftsSamples
+from pib_lab.capabilities import CoherentPhases, Digital, PullsBack, ShiftsSamples
 from pib_lab.conditioning import Conditioner
 from pib_lab.errors import ConfigurationError
 from pib_lab.lessons import LearnerConfig, RuleName, Trace
@@ -21,6 +21,7 @@ from pib_lab.objectives import Context, Objective, evaluate
 from pib_lab.parameters import Parameters
 from pib_lab.perturbation import perturb
 from pib_lab.quantities import Array, Counts
+from pib_lab.ridge import ridge
 from pib_lab.unit import Measurement, PhysicalUnit
 
 
@@ -87,7 +88,10 @@ class _Stateless:
 
 
 class PullBack(_Stateless):
-    """The exact gradient, from what was measured in the forward pass alone."""
+    """The exact gradient, from what was measured in the forward pass alone.
+
+    With `config.ridge`, that of loss + config.ridge R of `pib_lab.ridge`; the loss that is told is the objective's.
+    """
 
     name: RuleName = "pullback"
     settings = 0
@@ -97,8 +101,13 @@ class PullBack(_Stateless):
 
     def find(self, trace: Trace, context: Context) -> Found:
         """Arithmetic only: the unit may measure meanwhile."""
-        loss, d_signal = evaluate(self._own.objective, trace.signal, context)
-        return Found(loss, pull_back(self._own.unit, self._own.conditioner, trace, d_signal))
+        own = self._own
+        loss, d_signal = evaluate(own.objective, trace.signal, context)
+        gradient = pull_back(own.unit, own.conditioner, trace, d_signal)
+        if own.config.ridge:
+            penalty = ridge(own.parameters.believed(), trace.drive, trace.values)[1]
+            gradient = gradient + np.float32(own.config.ridge) * penalty
+        return Found(loss, gradient)
 
 
 class Spsa(_Stateless):
@@ -276,4 +285,10 @@ def samples_of(config: LearnerConfig, unit: PhysicalUnit, batch: int) -> int:
 def make_rule(own: Own) -> Rule:
     """The rule of one unit. Raises ConfigurationError for one that it does not offer, or that does not fit it."""
     kinds: dict[RuleName, Callable[[Own], Rule]] = {"pullback": PullBack, "shift": Shift, "spsa": Spsa}
-    return kinds[rule_name(own.config, own.unit)](own)
+    name = rule_name(own.config, own.unit)
+    if own.config.ridge and not (name == "pullback" and isinstance(own.unit, Digital)):
+        raise ConfigurationError(
+            f"unit {own.unit.spec.name}: rule.ridge is for digital weights that learn by rule pullback; "
+            "set it under [units.rule] of such units alone"
+        )
+    return kinds[name](own)

@@ -23,6 +23,21 @@ def new_folder(out: Path, experiment: Experiment) -> Path:
     return folder
 
 
+def made_folder(out: Path, name: str) -> Path:
+    """A new folder under `out`, called `name` and the time. Raises RunFileError when it cannot be made."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in range(1, 1000):
+        folder = out / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunFileError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+        return folder
+    raise RunFileError(f"{out}: too many of {name} in one second; choose another --out")
+
+
 @contextlib.contextmanager
 def claimed(folder: Path, resume: bool) -> Iterator[None]:
     """Refuse a folder that cannot be used; a new one that stays empty goes away again.

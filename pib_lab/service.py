@@ -24,7 +24,8 @@ import zmq
 from pib_lab import wire_format
 from pib_lab.endpoint import Endpoint, birth_of
 from pib_lab.errors import LinkError
-from pib_lab.events import CheckpointTaken, Event, MapTaken
+from pib_lab.events import CheckpointTaken, Event
+from pib_lab.latest import latest_key
 from pib_lab.procedure_events import ProcedureEvent
 from pib_lab.status import RunStatus
 
@@ -59,8 +60,8 @@ class Service:
     """The endpoint of one run, in a thread of its own. It is a view: `show` it the run's events.
 
     status: what gathers the events, a training's when left out; verbs: those of COMMANDS that the run obeys;
-    outbox_limit: frames that wait for a slow client. Beyond it, its maps are dropped; then the client is detached.
-    Raises RunFileError when `folder` cannot be written to.
+    outbox_limit: frames that wait for a slow client. Beyond it, its maps and pictures are dropped; then the client is
+    detached. Raises RunFileError when `folder` cannot be written to.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Service:
 
 
 class _Outbox:
-    """Frames that wait for one client; of a unit's maps only the latest."""
+    """Frames that wait for one client; of a unit's maps and pictures only the latest."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -216,12 +217,10 @@ class _Outbox:
         return len(self._frames)
 
     def put(self, event: Event | ProcedureEvent, frame: bytes) -> bool:
-        """Add a frame; False when there is no room even without maps."""
+        """Add a frame; False when there is no room even without maps and pictures."""
         self._serial += 1
-        key: Hashable = self._serial
-        if isinstance(event, MapTaken):
-            key = ("map", event.unit)
-            self._frames.pop(key, None)
+        key: Hashable = latest_key(event) or self._serial
+        self._frames.pop(key, None)
         if len(self._frames) >= self._limit:
             self._frames = {key: frame for key, frame in self._frames.items() if isinstance(key, int)}
             if len(self._frames) >= self._limit:

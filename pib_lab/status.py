@@ -15,6 +15,7 @@ from pib_lab.events import (
     StateChanged,
     StepDone,
 )
+from pib_lab.frames import FrameTaken
 from pib_lab.records import Passes, RunState
 
 
@@ -27,6 +28,7 @@ class RunStatus:
         self.step: StepDone | None = None
         self.evaluations: dict[str, Evaluated] = {}
         self.maps: dict[str, MapTaken] = {}
+        self.frames: dict[str, FrameTaken] = {}
         self.scans: dict[str, FaultsScanned] = {}
         self.safe: dict[str, MadeSafe] = {}
         self.finished: RunFinished | None = None
@@ -44,6 +46,8 @@ class RunStatus:
                 self.evaluations[event.split] = event
             case MapTaken():
                 self.maps[event.unit] = event
+            case FrameTaken():
+                self.frames[event.unit] = event
             case FaultsScanned():
                 self.scans[event.unit] = event
             case MadeSafe():
@@ -100,6 +104,7 @@ class RunStatus:
                 *self.evaluations.values(),
                 *self.scans.values(),
                 *self.maps.values(),
+                *self.frames.values(),
                 self.step,
                 *self.safe.values(),
                 self.finished,

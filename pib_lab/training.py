@@ -189,6 +189,8 @@ class Trainer:
             self._examiner.validate(self.step)
         if self._timetable.maps(self.step):
             self._examiner.maps(self.step)
+        elif self._timetable.logs(self.step):
+            self._examiner.frames(self.step)
         self.accounts.passes += self._upkeep.scan_after(self.step)
         if self._timetable.keeps(self.step):
             self._keep()

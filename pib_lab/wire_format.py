@@ -17,6 +17,7 @@ import numpy as np
 
 from pib_lab.errors import LinkError
 from pib_lab.events import Event
+from pib_lab.frames import CameraFrame
 from pib_lab.procedure_events import ProcedureEvent
 from pib_lab.records import Passes, UnitInfo, UnitStep
 
@@ -24,7 +25,8 @@ _RECORD = 1
 _ARRAY = 2
 _NUMERIC_KINDS = "biuf"
 _RECORDS: Mapping[str, type[Any]] = {
-    record.__name__: record for record in (*typing.get_args(Event | ProcedureEvent), Passes, UnitInfo, UnitStep)
+    record.__name__: record
+    for record in (*typing.get_args(Event | ProcedureEvent), Passes, UnitInfo, UnitStep, CameraFrame)
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from pathlib import Path
 
@@ -36,5 +37,6 @@ def read(name_or_path: str) -> tuple[str, str]:
         raise ConfigurationError(f"protocol {path}: cannot be read as text ({error})") from error
 
 
+@functools.cache
 def _title(path: Path) -> str:
     return str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))

@@ -30,6 +30,7 @@ from pib_lab.events import (
     RunFinished,
     StateChanged,
 )
+from pib_lab.frames import FrameTaken
 from pib_lab.records import NAN, Passes, RunState
 
 SIZES = {"hidden-1": (5, 4), "read-out": (4, 3)}
@@ -71,6 +72,8 @@ def one_of_each() -> list[Event]:
         FaultsStruck(2, "read-out", "mixed", 0.2, "row", 4),
         FaultsScanned(2, "hidden-1", synthetic_run.map_taken(1, unit, 5).faults, 4, 20, 8, NAN, NAN),
         synthetic_run.map_taken(3, STARTED.units[1], 4),
+        synthetic_run.frame_taken(3),
+        frame_without_regions(4),
         checkpoint(3),
         BatchRejected(4, "hidden-1", "the response holds NaN", *rejected),
         BatchRejected(4, "hidden-1", "an empty batch", rejected[0][:0], rejected[1][:0]),
@@ -93,6 +96,13 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, tuple):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right or (left != left and right != right))
+
+
+def frame_without_regions(step: int) -> FrameTaken:
+    """A frame of another shape, with empty lists beside it."""
+    frame = synthetic_run.frame_taken(step, shape=(3, 5)).frame
+    none = np.zeros((0, 2), np.int32)
+    return FrameTaken(step, "hidden-1", dataclasses.replace(frame, regions=np.zeros((0, 4), np.int32), bad=none))
 
 
 def endless(first_step: int = 0) -> Iterator[Event]:

@@ -19,6 +19,7 @@ from pib_lab.events import (
     StateChanged,
     StepDone,
 )
+from pib_lab.frames import CameraFrame, FrameTaken
 from pib_lab.records import Passes, RunState, UnitInfo, UnitStep
 
 SIZES = {"hidden-1": (64, 64), "hidden-2": (64, 64), "read-out": (64, 10)}
@@ -99,6 +100,15 @@ def map_taken(step: int, unit: UnitInfo, seed: int = 0) -> MapTaken:
     cells = np.clip(20e-6 + np.stack([weights, -weights], axis=-1) / 2, 0, 40e-6).astype(np.float32)
     faults = np.where(rng.random(shape) < 0.03, rng.integers(1, 5, shape), 0).astype(np.int8)
     return MapTaken(step, unit.name, cells, faults, rng.poisson(40, shape).astype(np.int32))
+
+
+def frame_taken(step: int, unit: str = "hidden-1", shape: tuple[int, int] = (24, 32), seed: int = 0) -> FrameTaken:
+    """A camera frame of speckle in 8 bits: some pixels clipped, one dead, four regions of 4 x 4 pixels."""
+    rng = np.random.default_rng(seed + step)
+    pixels = np.minimum(rng.exponential(60.0, shape), 255.0).astype(np.uint16)
+    corners = [(shape[0] * down // 4, shape[1] * across // 4) for down in (1, 2) for across in (1, 2)]
+    regions = np.array([(top, left, 4, 4) for top, left in corners], np.int32)
+    return FrameTaken(step, unit, CameraFrame(pixels, 250, regions, np.array([(1, 2)], np.int32)))
 
 
 def events(

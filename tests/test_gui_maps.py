@@ -247,12 +247,15 @@ def test_killed_run_leaves_link_and_outputs_red(panels: Panels) -> None:
 def test_drift_and_struck_cells_ask_for_a_look(panels: Panels) -> None:
     """A unit that moved away from its reference, and one that was struck and not scanned since, are told of."""
     told = "unit hidden-1: correlation 0.42 with its reference, below health.min_correlation = 0.5: zeroed anew"
+    well = told.replace("0.42", "0.97").partition(",")[0]
     struck = FaultsStruck(9, "hidden-1", "mixed", 0.2, "none", 5)
     panels.feed([event_samples.started(), event_samples.map_taken(5), Message("warning", told, 8), struck])
     panel, shown = lights(panels)
-    assert shown["Drift"] == ("0.42 at step 8", "look")
+    assert shown["Correlation"] == ("0.42 at step 8", "look")
     assert shown["Faulty cells"] == ("0.0%", "look")
     assert "was struck and not scanned" in panel.words.text()
+    panels.desk.model.take(Message("info", well, 12))
+    assert lights(panels)[1]["Correlation"] == ("0.97 at step 12", "good")
 
 
 def test_worn_out_budget_is_red(panels: Panels) -> None:

@@ -94,7 +94,7 @@ def test_chosen_run_is_previewed(panels: Panels) -> None:
     assert "small (mock), finished" in panel.about.text()
     assert "test accuracy 0.96" in panel.about.text()
     values = panel.plot.getPlotItem().listDataItems()[0].getData()
-    assert (list(values[0]), list(values[1])) == ([10.0, 20.0], [0.5, 0.75])
+    assert (list(values[0]), list(values[1])) == ([10.0, 20.0], [50.0, 75.0])  # percent
     panel.curve_box.setCurrentText("I(Z;Y)")
     assert curves(panel) == ["monday hidden-1", "monday read-out"]
     assert "I(Z;Y) (bits)" in panel.plot.getAxis("left").labelString()

@@ -324,9 +324,12 @@ def test_entropy_is_read_at_the_cursor_in_bits(bench: Bench) -> None:
     panel = window.panels["entropy"]
     bench.qtbot.waitUntil(lambda: "hidden-1" in panel.readout.text(), timeout=LIVE_MS)  # type: ignore[attr-defined]
     curves = window.desk.model.curves["hidden-1"]
-    assert f"{curves.i_xz.last:.2f} / {curves.i_zy.last:.2f}" in panel.readout.text()  # type: ignore[attr-defined]
+    assert f"{curves.i_xz.last:.2f} / {curves.i_zy.last:.2f}".replace(" ", "&nbsp;") in panel.readout.text()  # type: ignore[attr-defined]
     panel.point_at(22.4)  # type: ignore[attr-defined]
-    assert f"{curves.i_xz.value_at(21):.2f} / {curves.i_zy.value_at(21):.2f}" in panel.readout.text()  # type: ignore[attr-defined]
+    assert (
+        f"{curves.i_xz.value_at(21):.2f} / {curves.i_zy.value_at(21):.2f}".replace(" ", "&nbsp;")
+        in panel.readout.text()
+    )  # type: ignore[attr-defined]
     assert "step 22" in panel.step_label.text()  # type: ignore[attr-defined]
     assert panel.input_plot._limits["ceiling"].value() == math.log2(128)  # type: ignore[attr-defined]
 
@@ -341,7 +344,7 @@ def test_past_run_is_drawn_as_a_ghost(bench: Bench) -> None:
     panel.ghost_box.list_runs()  # type: ignore[attr-defined]
     assert panel.ghost_box.findText("present") < 0  # type: ignore[attr-defined]
     window.desk.choose_ghost(panel.ghost_box.itemData(1))  # type: ignore[attr-defined]
-    drawn = panel.input_plot._curves  # type: ignore[attr-defined]
+    drawn = panel.input_plot.curves  # type: ignore[attr-defined]
     bench.qtbot.waitUntil(lambda: ("ghost", "hidden-1") in drawn, timeout=LIVE_MS)
     window.desk.choose_ghost(None)
     assert ("ghost", "hidden-1") not in drawn
@@ -354,7 +357,7 @@ def test_smoothing_is_applied_to_the_curves(bench: Bench) -> None:
     panel = window.panels["learning"]
     bench.qtbot.waitUntil(lambda: "batch" in panel.readout.text(), timeout=LIVE_MS)  # type: ignore[attr-defined]
     panel.smoothing.setValue(4)  # type: ignore[attr-defined]
-    _, drawn = panel.loss_plot._curves["hidden-1"][0].getData()  # type: ignore[attr-defined]
+    drawn = panel.loss_plot.curves["hidden-1"].values  # type: ignore[attr-defined]
     loss = window.desk.model.curves["hidden-1"].loss.values
     assert drawn[-1] == pytest.approx(loss[-4:].mean())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ import pytest
 import pib_lab
 from benchmarks import light_accuracy, light_drift, light_masks, light_rate, light_rules
 from benchmarks.light import SHIFT, Bench, Scene, linear, train_mask
+from benchmarks.runs import Job, Result
 from data.datasets import Split
+from drivers.mock.optics_profile import load_optics_profile
 from pib_lab.assembly import make_learners, make_units
 from pib_lab.clocks import VirtualClock
 from pib_lab.experiment import Dataset, Schedule, parse_experiment
@@ -128,6 +130,33 @@ def test_the_shipped_optical_protocols_are_within_their_sizes(
     assert sum(learner.unit.spec.parameters.size for learner in learners if not learner.parameters.cells) == digital
     for device in devices.values():
         device.close()
+
+
+def test_the_fast_panel_is_the_same_bench_but_for_its_speed() -> None:
+    """No noise, drift or blur is weaker in the profile of `optical-mnist` than in that of all other figures."""
+    slow, fast = (load_optics_profile(name).model_dump() for name in ("bench-a", "bench-a-fast"))
+    assert {key for key in slow if slow[key] != fast[key]} == {"latency_s", "response_s"}
+    rig = pib_lab.open("optical-mnist").experiment.hardware["rig"]
+    assert rig.options["profile"] == "bench-a-fast"
+    assert not set(rig.options["override"]) - {"camera_rows", "camera_columns"}
+
+
+def test_drift_is_all_in_which_the_rows_of_its_figure_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same settings and seed for both; rows are paired by seed in the order in which runs come back."""
+    asked: list[Job] = []
+
+    def runs(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+        asked.extend(jobs)
+        for job in jobs:
+            drifts = not job.overrides[-1].endswith("drift_s=0.0")
+            yield Result(job, {"test_accuracy": 0.97 + 0.001 * job.seed - 0.005 * drifts})
+
+    monkeypatch.setattr(light_drift, "run_all", runs)
+    section = light_drift.light_drift((1, 2, 3), 1)
+    assert {job.overrides[:-1] for job in asked} == {light_drift.SETTINGS}
+    assert sorted(job.seed for job in asked) == [1, 1, 2, 2, 3, 3]
+    assert "| 1 | 97.20 ± 0.06 % |  |" in section
+    assert "| 0.5 | 96.70 ± 0.06 % | -0.5 ± 0.0 |" in section
 
 
 def test_the_default_of_the_figures_shifts_each_sample_by_itself() -> None:

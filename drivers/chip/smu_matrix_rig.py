@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from drivers.smu.keithley_2450 import Keithley2450
 from drivers.smu.keithley_2600b import Keithley2600B
 from drivers.smu.switch_matrix import Keithley707B
 from drivers.wire.dialects import SCPI, TSP, Dialect
+from drivers.wire.line_transport import LineTransport
 from drivers.wire.links import make_transport
 from drivers.wire.transport import Transport
 from pib_lab.device import DeviceContext, Traffic
@@ -31,6 +33,15 @@ from pib_lab.errors import DeviceError, LinkError, PibError
 from pib_lab.switching_off import at_once
 
 Connect = Callable[[str, Dialect], Transport]
+
+_SOON_S = 0.25
+"""Within which an instrument answers that is well and not measuring."""
+
+_READINGS, _MAINS_HZ = 4, 50.0
+"""It may be in the middle of so many readings, each of so many cycles of the mains."""
+
+_LATE_S = 0.4
+"""Waited for those that did not, after all others are off."""
 
 _HELD = 0.02  # of a voltage: how far a source may stand from where it should
 _CLOCK_S = 1e-6  # waited on top, so that a clock's rounding does not make a pulse early
@@ -90,6 +101,15 @@ class SmuMatrixRig:
         """Where each source was put last, as far as nothing has failed since."""
         self._drive_limit_a = limits.current_a
         self._pulse_limit_a = min(limits.current_a, options.write.compliance_a or math.inf)
+        self.stopped: Callable[[], bool] = lambda: False
+        """Whether an operator wants all outputs off now. What has not answered soon after that is given up."""
+        self._until_s = math.inf
+        self._leaving_links = False
+        for transport in self._transports.values():
+            if isinstance(transport, LineTransport):
+                transport.until_s = self._wait_until_s
+        self._unreached = False
+        """Some link was dead when outputs were last switched off, and none has been switched on since."""
 
     def _link(self, address: str, dialect: Dialect, connect: Connect) -> Transport:
         if address not in self._transports:
@@ -165,8 +185,9 @@ class SmuMatrixRig:
         return points
 
     def close(self) -> None:
-        """Make safe as far as the links allow, then disconnect. Never raises."""
-        self.make_safe()
+        """Make safe as far as the links allow, then disconnect. A dead link is not waited for again. Never raises."""
+        if not self._unreached:
+            self.make_safe()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -193,36 +214,57 @@ class SmuMatrixRig:
         commanded off all the same, over a link of its own, for it may hear.
         """
         confirmed: list[str] = []
-        dead = self._dead_links()
-        may_hear = set(dead)
-        addresses = {str(bus): self._options.sources[bus].address for bus in self._falling}
-        addresses["matrix"] = self._options.matrix.address
-        problems = {output: dead[address] for output, address in addresses.items() if address in dead}
+        self._leaving_links = True
+        try:
+            dead = self._dead_links(self._transports, _SOON_S + _READINGS * self._options.nplc / _MAINS_HZ)
+            may_hear = set(dead)
+            problems = {output: dead[address] for output, address in self._addresses.items() if address in dead}
+            self._switch_off(confirmed, problems, may_hear)
+            still_dead = self._dead_links(dead, _LATE_S) if dead else {}
+            if len(still_dead) < len(dead):  # it was only busy: it has been commanded blindly, and is now asked
+                late = {output for output, address in self._addresses.items() if address in dead.keys() - still_dead}
+                problems = {output: why for output, why in problems.items() if output not in late}
+                self._switch_off(confirmed, problems, set())
+        finally:
+            self._leaving_links = False
+        self._unreached = bool(still_dead)
+        self._quiet = {bus for bus in self._sources if str(bus) in confirmed}
+        return tuple(confirmed), tuple(problems), "; ".join(problems.values())
+
+    @property
+    def _addresses(self) -> dict[str, str]:
+        """Of each output, the drive's first and the matrix's last."""
+        known = {str(bus): self._options.sources[bus].address for bus in self._falling}
+        return {**known, "matrix": self._options.matrix.address}
+
+    def _switch_off(self, confirmed: list[str], problems: dict[str, str], may_hear: set[str]) -> None:
+        """All outputs in order: those with a problem blindly, as far as they may hear, the others if they are not yet
+        confirmed off. Never raises."""
         self._held_v.clear()
         for bus in self._falling:
             if str(bus) in problems:
                 source = self._options.sources[bus]
                 blindly(safe_action(str(bus), source), self._transports[source.address], may_hear, problems)
-            else:
-                smu, transport = self._sources[bus], self._transports[addresses[str(bus)]]
+            elif str(bus) not in confirmed:
+                smu, transport = self._sources[bus], self._transports[self._addresses[str(bus)]]
                 settle(str(bus), lambda smu=smu: bring_off(smu), transport, confirmed, problems)  # type: ignore[misc]
         self._leaving = True
         try:
             if "matrix" in problems:
-                blindly(keithley_707("matrix", addresses["matrix"]), self._matrix_link, may_hear, problems)
-            else:
+                address = self._addresses["matrix"]
+                blindly(keithley_707("matrix", address), self._matrix_link, may_hear, problems)
+            elif "matrix" not in confirmed:
                 settle("matrix", self._matrix.open_all, self._matrix_link, confirmed, problems)
         finally:
             self._leaving = False
-        self._quiet = {bus for bus in self._sources if str(bus) in confirmed}
-        return tuple(confirmed), tuple(problems), "; ".join(problems.values())
 
-    def _dead_links(self) -> dict[str, str]:
-        """Links that do not answer, not even over a new connection, and why: all are waited for at the same time.
+    def _dead_links(self, addresses: Iterable[str], within_s: float) -> dict[str, str]:
+        """Links that do not answer in time, not even over a new connection, and why: all are waited for at once.
 
         Sources go down one after the other; a silent one must not hold up those after it for seconds.
         """
         dead: dict[str, str] = {}
+        self._until_s = time.monotonic() + within_s
 
         def ask(address: str) -> None:
             transport = self._transports[address]
@@ -234,8 +276,17 @@ class SmuMatrixRig:
             except PibError as problem:
                 dead[address] = str(problem)
 
-        at_once([functools.partial(ask, address) for address in self._transports])
+        try:
+            at_once([functools.partial(ask, address) for address in addresses])
+        finally:
+            self._until_s = math.inf
         return dead
+
+    def _wait_until_s(self) -> float:
+        """Until when links are waited for: while they are left, as long as that wants; else, after a STOP, not long."""
+        if not self._leaving_links and self._until_s == math.inf and self.stopped():
+            self._until_s = time.monotonic() + _SOON_S
+        return self._until_s
 
     def _assert_quiet(self) -> None:
         """The matrix's guard."""
@@ -257,6 +308,7 @@ class SmuMatrixRig:
     def energise(self) -> None:
         """Outputs on, at zero. Raises DeviceError when nobody guards them, also when they are on already."""
         self._context.require_guard()
+        self._unreached = False
         for bus, smu in self._sources.items():
             if not smu.on:
                 self._quiet.discard(bus)

@@ -8,7 +8,7 @@ import numpy as np
 
 from drivers.optics.camera import Pixels
 from pib_lab.errors import ConfigurationError
-from pib_lab.quantities import Array, Mask
+from pib_lab.quantities import Array, Counts, Mask
 
 
 class Regions:
@@ -21,6 +21,8 @@ class Regions:
     def __init__(self, count: int, size: int, shape: tuple[int, int], bad: Mask | None = None) -> None:
         self.count, self.size, self.shape = count, size, shape
         self.corners = _corners(count, size, shape)
+        self.boxes: Counts = np.pad(self.corners, ((0, 0), (0, 2)), constant_values=size).astype(np.int32)
+        """Top, left, height and width of each."""
         sound = np.ones(shape, np.bool_) if bad is None else ~bad
         if sound.shape != shape:
             raise ConfigurationError(f"regions: a map of bad pixels {sound.shape} does not fit frames of {shape}")

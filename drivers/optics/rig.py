@@ -52,6 +52,8 @@ class Rig:
         self.slm, self.camera, self.shutter, self.lut = slm, camera, shutter, lut
         self.counts = FrameCounts()
         self.exposure_s = options.exposure_s
+        self.saturated_level = 0
+        """Counts from which the camera calls a pixel clipped, as the last frame told."""
         self._options, self._context, self._clock = options, context, context.clock
         self._lit = False
 
@@ -146,6 +148,7 @@ class Rig:
             cancel.raise_if_cancelled()
             stop = min(count, start + BLOCK)
             batch = camera.expose_batch(patterns(start, stop), self.settle_s)
+            self.saturated_level = batch.saturated_level
             take(start, batch.pixels, batch.saturated())
         return count
 
@@ -177,6 +180,7 @@ class Rig:
                     raise type(problem)(f"{problem} (frame failed {tries[index]} times)") from problem
                 todo.append(index)
                 continue
+            self.saturated_level = frame.saturated_level
             take(index, frame.pixels[None], frame.saturated()[None])
         return taken
 

@@ -20,7 +20,8 @@ from pib_lab.capabilities import UnitCosts
 from pib_lab.device import DeviceContext, UnitRequest
 from pib_lab.errors import ConfigurationError, DeviceError, LimitError
 from pib_lab.experiment import check_options
-from pib_lab.quantities import Array, Mask, Quantity
+from pib_lab.frames import CameraFrame
+from pib_lab.quantities import Array, Counts, Mask, Quantity
 from pib_lab.unit import CancelToken, Measurement, SafeReport, UnitSpec
 
 LIGHT = "light"
@@ -56,6 +57,8 @@ class OpticalUnit:
         self._dark: Array = np.zeros(request.outputs, np.float32)
         self._mask: Array = np.zeros(encoder.grid, np.float32)
         self._reference = Reference()
+        self._bad: Counts = np.zeros((0, 2), np.int32)
+        self._seen: CameraFrame | None = None
         depth_rad = min(encoder.depth_rad, float(request.options.get("drive_limit_rad", math.inf)))
         if not depth_rad > 0.0:
             raise ConfigurationError(f"unit {request.name}: the limit of the drive must be positive")
@@ -93,6 +96,8 @@ class OpticalUnit:
         if self._options.dark is not None:
             dark, bad = mean_dark(self._options.dark, rig.camera.shape)
         self._regions = Regions(count, size, rig.camera.shape, bad)
+        self._bad = np.zeros((0, 2), np.int32) if bad is None else np.argwhere(bad).astype(np.int32)
+        self._seen = None
         if dark is not None and self._options.background:
             self._dark = self._regions.means(dark[None])[0]
 
@@ -133,6 +138,8 @@ class OpticalUnit:
                 stop = start + len(pixels)
                 values[start:stop] = regions.means(pixels) - self._dark
                 saturated[start:stop] = regions.any_true(clipped)
+                last = pixels[0] if len(pixels) == 1 else pixels[-1].copy()  # no block is kept for its last frame
+                self._seen = CameraFrame(last, rig.saturated_level, regions.boxes, self._bad)
 
             def patterns(start: int, stop: int) -> Gray:
                 mask = self._mask if shift is None else self._mask + shift[start:stop]
@@ -167,6 +174,10 @@ class OpticalUnit:
         return self._mask.copy()
 
     # Capabilities
+
+    def last_frame(self) -> CameraFrame | None:
+        """What the camera saw of the last pattern that was measured."""
+        return self._seen
 
     def phase_period(self) -> float:
         """2 pi: a response is a sinusoid in each macro pixel's phase, as far as crosstalk and the table allow."""

@@ -8,6 +8,7 @@ before its answer is dropped, however late it comes.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -29,12 +30,18 @@ MAX_ANSWER_BYTES = 1 << 22
 MARGIN_S = 0.25
 """What a computer busy with other things may add to each try, included in every stated bound."""
 _PAUSE_S = 0.02
+_SLICE_S = 0.05
+"""Of a wait: between two looks at whether it has become too long."""
 _PRINTABLE = re.compile(rb"[\t\x20-\x7e]+")
 _MESSAGE = re.compile(r"[\t\x20-\x7e]+")
 
 
 class Wire(Protocol):
     """Bytes to and from one instrument, for one thread at a time. No call takes longer than its `timeout_s`."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether a wait may be cut into short ones: nothing is lost when one of them ends without a byte."""
 
     def reset(self, timeout_s: float) -> None:
         """Connect, or when connected throw away all that is half sent or unread. Raises LinkError."""
@@ -90,6 +97,9 @@ class LineTransport:
     ) -> None:
         self.timing = timing or Timing()
         self.recoveries = 0
+        self.until_s: Callable[[], float] = lambda: math.inf
+        """Until when (monotonic, seconds) anything is waited for at all, asked again and again: an operator's STOP must
+        not wait for an instrument that does not answer. A wait under way is cut short where the wire is a stream."""
         self._address = address
         self._wire = wire
         self._marker = marker
@@ -217,7 +227,7 @@ class LineTransport:
         self._state = _State.DIRTY
         deadline_s = time.monotonic() + self.timing.recover_s
         failure: LinkError | None = None
-        while (left_s := deadline_s - time.monotonic()) > 0:
+        while (left_s := min(deadline_s, self.until_s()) - time.monotonic()) > 0:
             try:
                 self._wire.reset(left_s)
                 self._find_marker(deadline_s)
@@ -255,7 +265,7 @@ class LineTransport:
         """The next line, without its end, and what came after it; `held` came before."""
         chunks, size = [held], len(held)
         while (left_s := deadline_s - time.monotonic()) <= 0.0 or b"\n" not in chunks[-1]:
-            chunk = self._wire.receive(left_s) if left_s > 0 else b""
+            chunk = self._receive(left_s) if left_s > 0 else b""
             if not chunk:
                 raise LinkError(f"only {size} bytes of a line came in time" if size else "nothing came in time")
             self._record(Way.GOT, chunk)
@@ -265,6 +275,14 @@ class LineTransport:
                 raise LinkError(f"more than {MAX_ANSWER_BYTES:,} bytes came without an end")
         line, _, rest = b"".join(chunks).partition(b"\n")
         return line.removesuffix(b"\r"), rest
+
+    def _receive(self, timeout_s: float) -> bytes:
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := min(deadline_s, self.until_s()) - time.monotonic()) > 0:
+            chunk = self._wire.receive(min(left_s, _SLICE_S) if self._wire.is_stream else left_s)
+            if chunk:
+                return chunk
+        return b""
 
     def _send(self, data: bytes, timeout_s: float) -> None:
         self._record(Way.SENT, data)

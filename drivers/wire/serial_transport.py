@@ -26,6 +26,8 @@ class SerialWire:
     come after that: only a marker tells it from the next one.
     """
 
+    is_stream = True
+
     def __init__(self, port: str, baud: int = 9600, exclusive: bool = True) -> None:
         self._port = port
         self._baud = baud

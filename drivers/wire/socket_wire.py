@@ -17,6 +17,8 @@ class SocketWire:
     address where that matters.
     """
 
+    is_stream = True
+
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port

@@ -40,6 +40,8 @@ class VisaWire:
     next reset opens a new one.
     """
 
+    is_stream = False  # of messages: some interfaces lose what had come of one when a wait for it ends
+
     def __init__(self, address: str, backend: str = BACKEND) -> None:
         self._address = address
         self._backend = backend

@@ -122,7 +122,7 @@ class EditorPanel(Panel):
             text = protocols.read(name_or_path)[1]
             self.document = ProtocolDocument(text)
         except ConfigurationError as error:
-            self._say(str(error), "bad")
+            self._refuse(str(error))
             return
         shipped = name_or_path in protocols.available()
         self.path = None if shipped else FilePath(name_or_path)
@@ -134,16 +134,16 @@ class EditorPanel(Panel):
         """Write the protocol to the place in the line, and let Start use it."""
         place = self.place_edit.text().strip()
         if not place:
-            self._say("say where to save it: a path that ends in .toml", "bad")
+            self._refuse("say where to save it: a path that ends in .toml")
             return
         path = FilePath(place)
         if path != self.path and path.exists():
-            self._say(f"{path} is there already: choose another name, or open it first", "bad")
+            self._refuse(f"{path} is there already: choose another name, or open it first")
             return
         try:
             self.document.save(path)
         except ConfigurationError as error:
-            self._say(str(error), "bad")
+            self._refuse(str(error))
             return
         self.path, self._saved = path, self.document.text
         self._show_problems()
@@ -155,7 +155,7 @@ class EditorPanel(Panel):
             self._say("save the protocol first: the dry run reads the file", "look")
             return
         self._say("the dry run is under way …", "plain")
-        self._checker.check([str(self.path)], self._take_estimate, lambda why: self._say(why, "bad"))
+        self._checker.check([str(self.path)], self._take_estimate, self._refuse)
 
     # How
 
@@ -195,8 +195,11 @@ class EditorPanel(Panel):
         self.message.setText(text)
         self.message.setStyleSheet(f"color: {theme.level_colour('info' if level == 'plain' else level)};")
         self.message.setVisible(bool(text))
-        if level == "bad":
-            bring_up(self)
+
+    def _refuse(self, why: str) -> None:
+        """Say what is wrong where it can be seen."""
+        self._say(why, "bad")
+        bring_up(self)
 
     def _fill(self) -> None:
         """Build the tree anew, as open as it was."""
@@ -267,7 +270,7 @@ class EditorPanel(Panel):
         self.state.setText(f"{state}, {len(problems)} to mend" if problems else f"{state}, in order")
         self.state.setStyleSheet(f"color: {theme.level_colour('bad' if problems else 'good')};")
         words = [p.message if not p.path else f"{'.'.join(map(str, p.path))}: {p.message}" for p in problems]
-        self._say("\n".join(words[:4] + ["…"] * (len(words) > 4)), "look" if problems else "plain")
+        self._say("\n".join(words[:4] + ["…"] * (len(words) > 4)), "bad" if problems else "plain")
 
     def _mark(self, problem: Problem) -> None:
         path = problem.path
@@ -308,8 +311,8 @@ class EditorPanel(Panel):
         )
         self.tree.setAlternatingRowColors(True)
         self.tree.header().setSectionResizeMode(_KEY, QHeaderView.ResizeMode.Interactive)
-        self.tree.header().resizeSection(_KEY, 190)
-        self.tree.header().resizeSection(_VALUE, 170)
+        self.tree.header().resizeSection(_KEY, 170)
+        self.tree.header().resizeSection(_VALUE, 150)
         self.delegate = ValueDelegate(self.tree)
         self.tree.setItemDelegateForColumn(_VALUE, self.delegate)
         for column in (_KEY, _HELP):

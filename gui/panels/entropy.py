@@ -11,10 +11,11 @@ import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSpinBox, QSplitter
 
-from gui.curves import Curve, smoothed
+from gui.curves import Curve, Thinned
 from gui.model import RunModel, Topic, UnitCurves
 from gui.panel import Panel
 from gui.plots import CurvePlot, chip, yields
+from gui.readout import Readout
 
 if TYPE_CHECKING:
     from gui.desk import Desk
@@ -47,7 +48,7 @@ class EntropyPanel(Panel):
         for widget in (QLabel("Smooth over"), self.smoothing, QLabel("   Past run"), self.ghost_box):
             top.addWidget(widget)
         top.addStretch()
-        self.step_label = QLabel()
+        self.step_label = Readout()
         top.addWidget(self.step_label)
         layout.addLayout(top)
         self.input_plot = CurvePlot("I(X;Z) (bits)", "", self.point_at)
@@ -63,11 +64,12 @@ class EntropyPanel(Panel):
         splitter.setSizes([600, 400])
         yields(splitter, 170)
         layout.addWidget(splitter, 1)
-        self.readout = QLabel()
+        self.readout = Readout()
         self.readout.setWordWrap(True)
         self.readout.setTextFormat(Qt.TextFormat.RichText)
         layout.addWidget(self.readout)
         self.cursor_step: float | None = None
+        self._trails: dict[str, tuple[Thinned, Thinned]] = {}
         self._run = ""
         self._ceiling = math.nan
         self._model = desk.model
@@ -86,7 +88,9 @@ class EntropyPanel(Panel):
             for plot in self._plots:
                 plot.forget()
                 plot.show_all()
+                plot.fix(None)
             self._ceiling = math.nan
+            self._trails.clear()
         window = self.smoothing.value()
         ghost = self.desk.ghost
         for number, (name, curves) in enumerate(model.curves.items()):
@@ -97,9 +101,10 @@ class EntropyPanel(Panel):
                 past = past_curves(ghost.steps["step"], ghost.units[name])
                 self.input_plot.draw_curve(("ghost", name), past.i_xz, number, window, "ghost")
                 self.target_plot.draw_curve(("ghost", name), past.i_zy, number, window, "ghost")
+        self._show_ceiling(model.ceiling_bits)
         for plot in (self.input_plot, self.target_plot):
             plot.fit(model.progress[0])
-        self._show_ceiling(model.ceiling_bits)
+        self.plane_plot.fit()
         self._show_readout()
 
     def restyle(self) -> None:
@@ -112,17 +117,20 @@ class EntropyPanel(Panel):
         self.cursor_step = step
         for plot in (self.input_plot, self.target_plot):
             plot.show_cursor(step)
-        self._show_readout()
+        self._show_readout(at_once=True)
 
     @property
     def _plots(self) -> tuple[CurvePlot, CurvePlot, CurvePlot]:
         return self.input_plot, self.target_plot, self.plane_plot
 
     def _draw_in_plane(self, name: str, curves: UnitCurves, number: int, window: int) -> None:
-        count = min(len(curves.i_xz), len(curves.i_zy))
-        places = np.unique(np.linspace(0, count - 1, min(count, _TRAIL)).astype(int)) if count else np.empty(0, int)
-        across = smoothed(curves.i_xz.values[:count], window)[places]
-        up = smoothed(curves.i_zy.values[:count], window)[places]
+        trails = self._trails.get(name)
+        if trails is None or trails[0].window != window:
+            made = [Thinned(_TRAIL, window, extreme=False) for _ in range(2)]
+            trails = self._trails[name] = (made[0], made[1])
+        (_, across), (_, up) = trails[0].of(curves.i_xz), trails[1].of(curves.i_zy)
+        count = min(len(across), len(up))
+        across, up = across[:count], up[:count]
         self.plane_plot.draw(name, across, up, number)
         self.plane_plot.draw(("now", name), across[-1:], up[-1:], number, "points")
 
@@ -133,9 +141,9 @@ class EntropyPanel(Panel):
             self._ceiling = bits
             for plot in (self.input_plot, self.target_plot):
                 plot.limit("ceiling", bits, f"log2 n = {bits:.2f} bits")
-                plot.fix(1.4 * bits)
+                plot.fix(1.15 * bits)
 
-    def _show_readout(self) -> None:
+    def _show_readout(self, *, at_once: bool = False) -> None:
         """The legend, and what every curve says at the cursor."""
         step = self.cursor_step
         entries = []
@@ -143,8 +151,8 @@ class EntropyPanel(Panel):
             bits = (at(curves.i_xz, step), at(curves.i_zy, step))
             words = " / ".join(f"{value:.2f}" if math.isfinite(value) else "–" for value in bits)
             entries.append(chip(html.escape(name), number, words))
-        self.readout.setText(" &nbsp;&nbsp; ".join(entries) + " &nbsp;&nbsp; I(X;Z) / I(Z;Y) in bits")
-        self.step_label.setText("latest" if step is None else f"at step {max(0, round(step)):,}")
+        self.readout.say(" &nbsp;&nbsp; ".join(entries) + " &nbsp;&nbsp; I(X;Z) / I(Z;Y) in bits", at_once=at_once)
+        self.step_label.say("latest values" if step is None else f"at step {max(0, round(step)):,}", at_once=at_once)
 
     def _drop_ghost(self) -> None:
         for plot in self._plots:

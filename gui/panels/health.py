@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel
 
 from gui import theme
@@ -14,6 +15,9 @@ from gui.readings import Level, Reading, limits_of, readings
 from pib_lab.experiment import Limits
 
 _SIGNS = {Level.PLAIN: "○", Level.GOOD: "●", Level.CARE: "▲", Level.BAD: "■"}
+
+
+_MARGINS, _GAP = 10, 6
 
 
 class Light(QFrame):
@@ -30,9 +34,8 @@ class Light(QFrame):
         grid.addWidget(self.name_label, 0, 1)
         grid.addWidget(self.value_label, 1, 1)
         grid.setColumnStretch(1, 1)
-        bold = self.value_label.font()
-        bold.setBold(True)
-        self.value_label.setFont(bold)
+        self.sign.setObjectName("sign")
+        self.value_label.setObjectName("reading")
         self.reading: Reading | None = None
 
     def show_reading(self, reading: Reading) -> None:
@@ -51,7 +54,7 @@ class Light(QFrame):
         """Colour the sign as its level wants it."""
         if self.reading is not None:
             colour = theme.level_colour(self.reading.level.value)
-            self.sign.setStyleSheet(f"color: {colour}; font-size: 20pt;")
+            self.sign.setStyleSheet(f"color: {colour};")
 
 
 class HealthPanel(Panel):
@@ -62,6 +65,7 @@ class HealthPanel(Panel):
     topics: ClassVar[frozenset[Topic]] = frozenset(
         {Topic.RUN, Topic.STATE, Topic.LEARNING, Topic.FAULTS, Topic.MAPS, Topic.SAFE, Topic.LOG, Topic.COSTS}
     )
+    period_s: ClassVar[float] = 0.1
     empty_text: ClassVar[str] = (
         "How well the run is appears here: link, outputs, clipped readings, drift, faults, wear."
     )
@@ -83,6 +87,8 @@ class HealthPanel(Panel):
         layout.addWidget(self.words)
         self._limits = Limits()
         self._of: Any = None
+        self._room.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._room.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._fit()
 
     def is_empty(self, model: RunModel) -> bool:
@@ -103,13 +109,19 @@ class HealthPanel(Panel):
         self._fit()
 
     def _fit(self) -> None:
-        """A strip: room that it does not need belongs to others."""
-        margins = 12
+        """A strip as high as its words need it: room that it does not need belongs to others."""
         tallest = max(light.sizeHint().height() for light in self.lights)
-        words = self.words.heightForWidth(max(self.width(), 600)) if self.words.text() else 0
-        self.setMaximumHeight(tallest + words + margins)
+        words = self.words.heightForWidth(max(self.width(), 600)) + _GAP if self.words.text() else 0
+        self.setFixedHeight(tallest + words + _MARGINS)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """In a wider window the words need fewer lines."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._fit()
 
     def restyle(self) -> None:
-        """Take the theme's colours."""
+        """Take the theme's colours, and its size of text."""
         for light in self.lights:
             light.paint_sign()
+        self._fit()

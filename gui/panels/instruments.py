@@ -8,6 +8,8 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QFontDatabase
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
+    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPlainTextEdit,
@@ -22,6 +24,7 @@ from gui import theme
 from gui.confirmation import DryRunView, bring_up, gate_of
 from gui.dry_run import Checker, Estimate
 from gui.instrument_list import Instrument, instruments, traffic_tail
+from gui.manual_view import ManualView
 from gui.model import RunModel, Topic
 from gui.panel import Panel
 from gui.processes import Order
@@ -35,7 +38,7 @@ _LOOK_MS = 1000
 
 
 class InstrumentsPanel(Panel):
-    """A line for each device, the newest traffic below. It also asks before real hardware is driven."""
+    """A line for each device, one of them by hand, the newest traffic below. It asks before real hardware is driven."""
 
     name: ClassVar[str] = "instruments"
     title: ClassVar[str] = "Instruments"
@@ -56,8 +59,9 @@ class InstrumentsPanel(Panel):
 
     def refresh(self, model: RunModel) -> None:
         """Show what is known now."""
+        self.manual.refresh()
         shown = instruments(model)
-        self.note.setVisible(not shown)
+        self.note.setVisible(not shown and self.desk.manual is None)
         self.table.setVisible(bool(shown))
         if shown != self._drawn:
             self._drawn = shown
@@ -95,6 +99,9 @@ class InstrumentsPanel(Panel):
         arguments = [order.protocol, *(part for override in order.overrides for part in ("--set", override))]
         self._checker.check(arguments, done, failed)
 
+    def _keep_traffic(self, wanted: bool) -> None:
+        self.desk.keep_traffic = wanted
+
     def _tell(self, text: str, level: str) -> None:
         self.message.setText(text)
         self.message.setStyleSheet(f"color: {theme.level_colour(level)};")
@@ -125,7 +132,7 @@ class InstrumentsPanel(Panel):
         """The traffic grows without an event."""
         if not self.isVisible():
             return
-        lines = traffic_tail(self.desk.folder)
+        lines = traffic_tail(self.desk.hand_folder or self.desk.folder)
         text = "\n".join(lines)
         if text != self.traffic.toPlainText():
             self.traffic.setPlainText(text)
@@ -140,6 +147,8 @@ class InstrumentsPanel(Panel):
         self.message.setWordWrap(True)
         self.message.hide()
         layout.addWidget(self.message)
+        self.manual = ManualView(self.desk)
+        layout.addWidget(self.manual)
         self.note = QLabel(self.empty_text)
         self.note.setObjectName("empty")
         self.note.setWordWrap(True)
@@ -158,12 +167,22 @@ class InstrumentsPanel(Panel):
         below = QWidget()
         lower = QVBoxLayout(below)
         lower.setContentsMargins(0, 0, 0, 0)
-        lower.addWidget(QLabel("Traffic over the links"))
+        self.traffic_box = QCheckBox("Keep it for what is started next")
+        self.traffic_box.setToolTip("In the run's folder, as traffic.jsonl: the option --traffic of a run")
+        self.traffic_box.setChecked(self.desk.keep_traffic)
+        self.traffic_box.toggled.connect(self._keep_traffic)
+        head = QHBoxLayout()
+        head.addWidget(QLabel("Traffic over the links"))
+        head.addStretch()
+        head.addWidget(self.traffic_box)
+        lower.addLayout(head)
         self.traffic = QPlainTextEdit()
         self.traffic.setReadOnly(True)
         self.traffic.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.traffic.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.traffic.setPlaceholderText("The newest lines appear here, of a run of real devices with --traffic.")
+        self.traffic.setPlaceholderText(
+            "The newest lines appear here, of a run of real devices that keeps them (--traffic)."
+        )
         lower.addWidget(self.traffic)
         split = QSplitter(Qt.Orientation.Vertical)
         split.addWidget(self.table)

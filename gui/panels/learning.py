@@ -14,6 +14,7 @@ from gui.model import RunModel, Topic
 from gui.panel import Panel
 from gui.panels.entropy import at, past_curves
 from gui.plots import CurvePlot, chip, yields
+from gui.readout import Readout
 
 if TYPE_CHECKING:
     from gui.desk import Desk
@@ -42,7 +43,7 @@ class LearningPanel(Panel):
         self.smoothing.setSuffix(" steps")
         self.smoothing.setSpecialValueText("off")
         self.smoothing.setAccessibleName("smoothing")
-        self.costs_label = QLabel()
+        self.costs_label = Readout()
         top = QHBoxLayout()
         top.addWidget(QLabel("Smooth over"))
         top.addWidget(self.smoothing)
@@ -50,6 +51,7 @@ class LearningPanel(Panel):
         top.addWidget(self.costs_label)
         layout.addLayout(top)
         self.accuracy_plot = CurvePlot("accuracy (%)", "", self.point_at)
+        self.accuracy_plot.fix(112.0)
         self.loss_plot = CurvePlot("loss", "step", self.point_at)
         self.passes_plot = CurvePlot("passes", "", self.point_at)
         self.pulses_plot = CurvePlot("pulses", "step", self.point_at)
@@ -62,7 +64,7 @@ class LearningPanel(Panel):
         columns.setSizes([600, 300])
         yields(columns, 170)
         layout.addWidget(columns, 1)
-        self.readout = QLabel()
+        self.readout = Readout()
         self.readout.setWordWrap(True)
         self.readout.setTextFormat(Qt.TextFormat.RichText)
         layout.addWidget(self.readout)
@@ -85,9 +87,10 @@ class LearningPanel(Panel):
                 plot.forget()
                 plot.show_all()
         window = self.smoothing.value()
-        self.accuracy_plot.draw_curve("batch", _in_percent(model.accuracy), 0, window)
+        self.accuracy_plot.draw_curve("batch", model.accuracy, 0, window, factor=100.0)
         for split, evaluated in model.evaluations.items():
-            self.accuracy_plot.draw_curve(split, _in_percent(evaluated.accuracy), _SPLITS.get(split, 3), 1, "points")
+            number = _SPLITS.get(split, 3)
+            self.accuracy_plot.draw_curve(split, evaluated.accuracy, number, 1, "points", factor=100.0)
         for number, (name, curves) in enumerate(model.curves.items()):
             self.loss_plot.draw_curve(name, curves.loss, number, window)
         self.passes_plot.draw_curve("passes", model.pass_counts, 0)
@@ -95,7 +98,7 @@ class LearningPanel(Panel):
         for plot in self._plots:
             plot.fit(model.progress[0])
         self._draw_ghost(window)
-        self.costs_label.setText(f"{model.passes.total:,} passes   {model.pulses:,} pulses")
+        self.costs_label.say(f"{model.passes.total:,} passes   {model.pulses:,} pulses")
         self._show_readout()
 
     def restyle(self) -> None:
@@ -108,7 +111,7 @@ class LearningPanel(Panel):
         self.cursor_step = step
         for plot in self._plots:
             plot.show_cursor(step)
-        self._show_readout()
+        self._show_readout(at_once=True)
 
     @property
     def _plots(self) -> tuple[CurvePlot, ...]:
@@ -130,7 +133,7 @@ class LearningPanel(Panel):
         for plot in self._plots:
             plot.forget(keep=lambda key: not (isinstance(key, tuple) and key[0] == "ghost"))
 
-    def _show_readout(self) -> None:
+    def _show_readout(self, *, at_once: bool = False) -> None:
         model, step = self._model, self.cursor_step
         entries = [chip("batch", 0, _percent(at(model.accuracy, step)))]
         for split, evaluated in model.evaluations.items():
@@ -140,13 +143,8 @@ class LearningPanel(Panel):
         for number, (name, curves) in enumerate(model.curves.items()):
             losses.append(chip(html.escape(name), number, f"{at(curves.loss, step):.3f}"))
         where = "" if step is None else f" &nbsp;&nbsp; at step {max(0, round(step)):,}"
-        self.readout.setText(f"{line}{where}<br>" + " &nbsp;&nbsp; ".join(losses) + " &nbsp; loss")
-
-
-def _in_percent(curve: Curve) -> Curve:
-    made = Curve()
-    made.extend(curve.steps, curve.values * 100)
-    return made
+        words = f"{line}{where}<br>" + " &nbsp;&nbsp; ".join(losses) + " &nbsp; loss"
+        self.readout.say(words, at_once=at_once)
 
 
 def _percent(fraction: float) -> str:

@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -34,6 +33,7 @@ from gui.processes import Order, RunProcess
 from gui.protocol_document import ProtocolDocument
 from gui.queue_model import Item, ItemState, QueueModel
 from gui.stop import StopReport
+from gui.tables import right_cell, text_table
 from gui.wording import duration
 from pib_lab.errors import ConfigurationError
 
@@ -267,14 +267,8 @@ class QueuePanel(Panel):
         self.message.setWordWrap(True)
         self.message.hide()
         layout.addWidget(self.message)
-        self.table = QTableWidget(0, len(_HEADINGS))
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        self.table.verticalHeader().hide()
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setWordWrap(False)
+        self.table = text_table(_HEADINGS)
         header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setMaximumSectionSize(340)
         header.setSectionResizeMode(5, QHeaderView.ResizeMode.Stretch)
         layout.addWidget(self.table, 1)
@@ -339,10 +333,8 @@ class QueuePanel(Panel):
         self.table.setRowCount(len(self.queue.items))
         for row, item in enumerate(self.queue.items):
             for column, text in enumerate(_cells(item)):
-                cell = QTableWidgetItem(text)
+                cell = right_cell(text) if column in (2, 3, 4) else QTableWidgetItem(text)
                 cell.setToolTip(item.problem or text)
-                if column in (2, 3, 4):
-                    cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 if column == 5 and (level := "bad" if item.problem else _LEVELS.get(item.state, "")):
                     cell.setForeground(QColor(theme.level_colour(level)))
                 self.table.setItem(row, column, cell)

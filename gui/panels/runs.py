@@ -11,7 +11,6 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QColor, QDesktopServices
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QHBoxLayout,
     QHeaderView,
@@ -19,7 +18,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QSplitter,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -29,11 +27,12 @@ from data.wording import percent
 from gui import theme
 from gui.curves import thinned
 from gui.desk import REPLAY_SPEEDS
-from gui.history import read_history
 from gui.model import History, RunModel, Topic
 from gui.panel import Panel
+from gui.plots import yields
 from gui.processes import Order, call
 from gui.run_list import RunLine, RunList
+from gui.tables import right_cell, text_table
 from pib_lab.errors import ConfigurationError
 from pib_lab.events import Evaluated
 
@@ -43,13 +42,18 @@ if TYPE_CHECKING:
 _HEADINGS = ("Run", "Status", "Accuracy", "Steps", "Began")
 _LEVELS = {"finished": "good", "running": "info", "paused": "look", "aborted": "look"}
 _CURVES = {
-    "validation accuracy": ("accuracy", ""),
-    "batch accuracy": ("batch_accuracy", ""),
-    "I(Z;Y)": ("i_zy", "bits"),
-    "I(X;Z)": ("i_xz", "bits"),
-    "loss": ("loss", ""),
+    "validation accuracy": ("accuracy", "accuracy (%)"),
+    "batch accuracy": ("batch_accuracy", "accuracy (%)"),
+    "I(Z;Y)": ("i_zy", "I(Z;Y) (bits)"),
+    "I(X;Z)": ("i_xz", "I(X;Z) (bits)"),
+    "loss": ("loss", "loss"),
 }
+"""By name: column of the run file, words beside the axis."""
+
 _MOST_POINTS = 2000
+_FIRST_MS = 200
+"""Before runs are read for the first time: after the window is there."""
+
 _LOOK_MS = 3000
 _COMMAND_S = 120.0
 _STYLES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
@@ -75,7 +79,7 @@ class RunsPanel(Panel):
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self._look)
         self._timer.start()
-        self.reload()
+        QTimer.singleShot(_FIRST_MS, self.reload)
 
     def refresh(self, model: RunModel) -> None:
         """A run that begins or ends is another line."""
@@ -202,17 +206,19 @@ class RunsPanel(Panel):
             self._draw()
 
         def work() -> History:
+            from gui.history import read_history  # HDF5, which the first picture need not wait for
+
             return read_history(line.folder)[0]
 
         self.desk.bridge.background(work, done, lambda error: self._say(str(error), "bad"))
 
     def _draw(self) -> None:
         """The chosen curve of all chosen runs: a colour for each run, a style for each unit."""
-        name = self.curve_box.currentText()
-        key, symbol = _CURVES[name]
+        key, words = _CURVES[self.curve_box.currentText()]
+        factor = 100.0 if "accuracy" in key else 1.0
         self.plot.clear()
         self.plot.setLabel("bottom", "step")
-        self.plot.setLabel("left", f"{name} ({symbol})" if symbol else name)
+        self.plot.setLabel("left", words)
         for number, line in enumerate(self.chosen):
             known = self._histories.get(line.folder)
             if known is None:
@@ -222,7 +228,7 @@ class RunsPanel(Panel):
                 words = " ".join(part for part in (line.folder.name, label) if part)
                 few = len(steps) < 60 and key == "accuracy"
                 self.plot.plot(
-                    *thinned(steps, values, _MOST_POINTS),
+                    *thinned(steps, factor * values, _MOST_POINTS),
                     pen=pen,
                     name=words,
                     symbol="o" if few else None,
@@ -240,18 +246,17 @@ class RunsPanel(Panel):
         for row, line in enumerate(shown):
             accuracy = percent(line.accuracy) if line.accuracy is not None and math.isfinite(line.accuracy) else ""
             for column, text in enumerate((line.folder.name, line.status, accuracy, line.steps, line.began)):
-                cell = QTableWidgetItem(text)
+                cell = right_cell(text) if column in (2, 3) else QTableWidgetItem(text)
                 cell.setToolTip(line.problem or text)
                 if column == 0:
                     cell.setData(Qt.ItemDataRole.UserRole, str(line.folder))
                 elif column == 1:
                     cell.setForeground(QColor(theme.level_colour(_LEVELS.get(line.status, "bad"))))
-                elif column in (2, 3):
-                    cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, cell)
                 cell.setSelected(str(line.folder) in chosen)
         self.table.blockSignals(False)
-        self.count.setText(f"{len(shown)} of {len(self.lines)} runs in {self.desk.out}")
+        self.count.setText(f"{len(shown)} of {len(self.lines)} runs")
+        self.count.setToolTip(f"in {self.desk.out.resolve()}")
         self._choose()
 
     def _say(self, text: str, level: str) -> None:
@@ -262,16 +267,14 @@ class RunsPanel(Panel):
     def _build(self) -> None:
         layout = self.filled()
         self.search_edit = QLineEdit()
-        self.search_edit.setPlaceholderText("search: words of the name, the protocol, the status, the date")
+        self.search_edit.setPlaceholderText("search: name, protocol, status, date")
         self.search_edit.setClearButtonEnabled(True)
-        layout.addWidget(self.search_edit)
-        self.table = QTableWidget(0, len(_HEADINGS))
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        self.table.verticalHeader().hide()
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setWordWrap(False)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.count = QLabel()
+        top = QHBoxLayout()
+        top.addWidget(self.search_edit, 1)
+        top.addWidget(self.count)
+        layout.addLayout(top)
+        self.table = text_table(_HEADINGS)
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         below = QWidget()
         lower = QVBoxLayout(below)
@@ -288,12 +291,13 @@ class RunsPanel(Panel):
         self.plot.addLegend(offset=(-8, -8))
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.getAxis("left").enableAutoSIPrefix(False)
-        self.plot.setMinimumHeight(120)
+        yields(self.plot, 90)
         lower.addWidget(self.plot, 1)
         split = QSplitter(Qt.Orientation.Vertical)
         split.addWidget(self.table)
         split.addWidget(below)
         split.setChildrenCollapsible(False)
+        split.setSizes([120, 160])
         layout.addWidget(split, 1)
         self.message = QLabel()
         self.message.setWordWrap(True)
@@ -314,8 +318,6 @@ class RunsPanel(Panel):
         row.addWidget(self.report_button)
         row.addWidget(self.export_button)
         layout.addLayout(row)
-        self.count = QLabel()
-        layout.addWidget(self.count)
         self.search_edit.textChanged.connect(self._show_lines)
         self.table.itemSelectionChanged.connect(self._choose)
         self.table.itemDoubleClicked.connect(lambda _: self.open())

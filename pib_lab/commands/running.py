@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pib_lab.commands.bringing_up import PassportDir, is_procedure, run_procedure
+from pib_lab.commands.bringing_up import PassportDir, check_procedure, is_procedure, run_procedure
 from pib_lab.commands.outcome import DEFECT, INTERRUPTED, log_crash, reporting, tell_error
 from pib_lab.commands.wearing import WearDir
 from pib_lab.errors import ConfigurationError, DeviceError, PibError, RunFileError
@@ -111,10 +111,7 @@ def check(
         from pib_lab.bring_up import BringUp, load
 
         job = BringUp(load(protocol, overrides or [], seed, mock), mock=mock)
-        for line in job.planned():
-            typer.echo(line)
-        job.check()
-        typer.echo(f"{job.protocol.name}: the protocol of the procedure {job.protocol.procedure.name} is in order")
+        check_procedure(job, as_json)
         return
 
     opened = lab.open(protocol, seed=seed, overrides=overrides or [], mock=mock, data_dir=data_dir)

@@ -132,6 +132,16 @@ class RigAccess:
             rig.expose(patterns, count, take, cancel)
         return Shots(counts, clipped)
 
+    def frame(self) -> Frame:
+        """One frame of what the panel shows, the light as it is."""
+        with self.rig() as rig:
+            return self._frame(rig)
+
+    def settle(self) -> None:
+        """Wait as long as a pattern that was just handed over takes to settle."""
+        with self.rig() as rig:
+            self._context.clock.sleep_s(rig.settle_s)
+
     def dark_frame(self) -> Frame:
         """One frame behind the closed shutter. Raises DeviceError when the shutter is not read back closed."""
         with self.rig() as rig:
