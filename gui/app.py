@@ -54,6 +54,7 @@ def make_window(app: QApplication, desk: Desk, settings: QSettings, theme_name: 
     theme.apply(app, theme_name or str(settings.value("theme", "dark")), text)
     window = Window(desk, settings)
     gc.freeze()  # what is there by now stays: looking through it again and again would hold the window up
+    gc.set_threshold(10_000, 20, 50)  # events come and go by themselves: a thousand a second are no reason to look
     sys.setswitchinterval(_TURN_S)
     return window
 

@@ -115,7 +115,7 @@ class Curve:
         self._coarse, self._count = made, made + left
 
     def _grow(self, need: int) -> None:
-        self._room = max(need, min(2 * self._room, MOST_POINTS))
+        self._room = max(need, min(2 * max(need, self._room), MOST_POINTS))
         for name in ("_steps", "_values"):
             grown = np.empty(self._room)
             grown[: self._count] = getattr(self, name)[: self._count]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from data.layout import Kind
 from data.reader import Reader
-from gui.model import History
+from gui.model import CURVES, History, UnitCurves
 from pib_lab.events import Event, StepDone
 from pib_lab.latest import latest_key
 from pib_lab.wire_format import encode
@@ -22,7 +26,18 @@ def read_history(folder: Path) -> tuple[History, str]:
         units = {unit.name: reader.unit_steps(unit.name) for unit in reader.started.units}
         maps = [taken for name in units if (taken := reader.maps(name).last) is not None]
         frames = [seen for name in units if (seen := reader.last_frame(name)) is not None]
-        return History(reader.started, reader.steps(), units, others, [*maps, *frames]), reader.status().status
+        steps = reader.steps()
+        # Here, on the source's thread: to fill fresh memory with long curves would hold the window up.
+        curves = {name: _curves_of(steps["step"], columns) for name, columns in units.items()}
+        history = History(reader.started, steps, units, others, [*maps, *frames], curves)
+        return history, reader.status().status
+
+
+def _curves_of(steps: npt.NDArray[Any], columns: Mapping[str, npt.NDArray[Any]]) -> UnitCurves:
+    made = UnitCurves()
+    for key in CURVES:
+        getattr(made, key).extend(steps, columns[key])
+    return made
 
 
 class Seen:

@@ -25,6 +25,7 @@ class MapPicture:
         self.plot.invertY(True)
         self.plot.hideButtons()
         self.bar: Any = None
+        self._scale: tuple[str, float, float] | None = None
         self.title(title)
 
     def title(self, text: str) -> None:
@@ -55,8 +56,11 @@ class MapPicture:
         self.title(layer.title)
         self.image.setImage(layer.values, autoLevels=False, levels=(layer.low, layer.high))
         self.image.setRect(QRectF(0, 0, layer.values.shape[1], layer.values.shape[0]))
-        self.bar.setColorMap(pg.colormap.get(layer.colours))
-        self.bar.setLevels((layer.low, layer.high))
+        scale = layer.colours, layer.low, layer.high
+        if scale != self._scale:  # a colour bar that is drawn anew costs more than the map
+            self._scale = scale
+            self.bar.setColorMap(pg.colormap.get(layer.colours))
+            self.bar.setLevels((layer.low, layer.high))
 
     def block(self) -> tuple[int, int]:
         """Rows and columns that lie under one pixel of the screen, at least 1."""

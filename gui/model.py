@@ -53,6 +53,9 @@ class Topic(Enum):
     SAFE = auto()
 
 
+_STEP_TOPICS = frozenset({Topic.STATE, Topic.LEARNING, Topic.COSTS})
+
+
 @dataclass(slots=True)
 class UnitCurves:
     """One unit's curves against step: bits for the first three."""
@@ -104,13 +107,15 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a run file holds so far, its steps as columns. steps, units: as `data.reader.Reader` gives them."""
+    """What a run file holds so far, its steps as columns. steps, units: as `data.reader.Reader` gives them; curves:
+    those of `units`, for the one model that takes this."""
 
     started: RunStarted
     steps: Mapping[str, npt.NDArray[Any]]
     units: Mapping[str, Mapping[str, npt.NDArray[Any]]]
     others: Sequence[Event]
     maps: Sequence[MapTaken | FrameTaken]
+    curves: Mapping[str, UnitCurves] = field(default_factory=dict)
 
 
 Item = Event | ProcedureEvent | Opened | Lost | History | LogLine
@@ -303,7 +308,7 @@ class RunModel:
         self.pass_counts.append(event.step, event.passes.total)
         self.pulse_counts.append(event.step, event.pulses)
         self.ceiling_bits = event.ceiling_bits
-        self.changed |= {Topic.STATE, Topic.LEARNING, Topic.COSTS}
+        self.changed |= _STEP_TOPICS
 
     def _evaluate(self, event: Evaluated) -> None:
         curves = self.evaluations.setdefault(event.split, SplitCurves())
@@ -360,9 +365,7 @@ class RunModel:
         """The whole run so far in one go; live events that follow may repeat its end."""
         self._take_event(history.started)
         steps = history.steps["step"]
-        for name, columns in history.units.items():
-            for key in CURVES:
-                getattr(self.curves[name], key).extend(steps, columns[key])
+        self.curves |= history.curves
         self.accuracy.extend(steps, history.steps["batch_accuracy"])
         self.learning_rate.extend(steps, history.steps["learning_rate"])
         passes = np.stack([history.steps[f"{kind}_passes"] for kind in _PURPOSES]).sum(axis=0)
