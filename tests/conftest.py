@@ -1,6 +1,7 @@
-"""Settings for all tests. Before numpy and torch are imported: one thread a process, for the arrays here are small and cores are shared.
+"""Settings for all tests: set before numpy and torch are imported.
 
-With more, threads wait for each other at every operation, and a test of 0.2 s takes 9 s on a busy machine.
+One thread a process, for the arrays here are small and cores are shared. With more, threads wait for each other at
+every operation, and a test of 0.2 s takes 9 s on a busy machine.
 """
 
 from __future__ import annotations
