@@ -30,7 +30,7 @@ from pib_lab.switching_off import device_by_device, switch_off
 from pib_lab.unit import CancelToken, SafeReport
 from pib_lab.upkeep import make_all_safe
 
-QUICK = Timing(timeout_s=0.1, recover_s=0.2, retries=1)
+QUICK = Timing(timeout_s=0.3, recover_s=0.5, retries=1)
 
 
 class Silent:
