@@ -41,7 +41,7 @@ _READINGS, _MAINS_HZ = 4, 50.0
 """It may be in the middle of so many readings, each of so many cycles of the mains."""
 
 _LATE_S = 0.4
-"""Waited for those that did not, after all others are off."""
+"""Waited for those that did not, once all others are off, when an operator waits for the end; else as a link does."""
 
 _HELD = 0.02  # of a voltage: how far a source may stand from where it should
 _CLOCK_S = 1e-6  # waited on top, so that a clock's rounding does not make a pulse early
@@ -220,7 +220,7 @@ class SmuMatrixRig:
             may_hear = set(dead)
             problems = {output: dead[address] for output, address in self._addresses.items() if address in dead}
             self._switch_off(confirmed, problems, may_hear)
-            still_dead = self._dead_links(dead, _LATE_S) if dead else {}
+            still_dead = self._dead_links(dead, _LATE_S if self.stopped() else math.inf) if dead else {}
             if len(still_dead) < len(dead):  # it was only busy: it has been commanded blindly, and is now asked
                 late = {output for output, address in self._addresses.items() if address in dead.keys() - still_dead}
                 problems = {output: why for output, why in problems.items() if output not in late}
