@@ -10,7 +10,7 @@ from typing import Any
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPainter
-from PySide6.QtWidgets import QGraphicsItem, QSizePolicy, QWidget
+from PySide6.QtWidgets import QGraphicsItem, QSizePolicy, QSpinBox, QWidget
 
 from gui import theme
 from gui.curves import Curve, Numbers, Thinned
@@ -254,6 +254,17 @@ class _ShortAxis(pg.AxisItem):  # type: ignore[misc]
             if largest >= 10 * factor or (largest >= factor and factor > 1e3):
                 return [f"{value / factor:g}{letter}" if value else "0" for value in values]
         return [str(text) for text in super().tickStrings(values, scale, spacing)]
+
+
+def smoothing_box(unit: str, value: int = 1) -> QSpinBox:
+    """Over how much a curve's mean is taken; 1 is none."""
+    box = QSpinBox()
+    box.setRange(1, 1000)
+    box.setValue(value)
+    box.setSuffix(f" {unit}")
+    box.setSpecialValueText("off")
+    box.setAccessibleName("smoothing")
+    return box
 
 
 def yields(widget: QWidget, least: int) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.chip.limits import GATE_MAX_A, GATE_MAX_V, ElectricalLimits
 from pib_lab.errors import ConfigurationError, LimitError, nearest
+
+M = TypeVar("M", bound=BaseModel)
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -135,7 +137,7 @@ def electrical_limits(profile: MemristorProfile, use: Use) -> ElectricalLimits:
     )
 
 
-class _Entry(BaseModel):
+class Entry(BaseModel):
     """One number and where it comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -154,15 +156,7 @@ def load_profile(name: str, override: Mapping[str, Any] | None = None) -> Memris
 
     Raises ConfigurationError for an unknown profile, an unknown key, a number without a source or out of its domain.
     """
-    values = {key: entry.value for key, entry in read_entries(name).items()}
-    for key, value in (override or {}).items():
-        if key not in MemristorProfile.model_fields:
-            raise ConfigurationError(f"override.{key}: unknown key{nearest(key, list(MemristorProfile.model_fields))}")
-        values[key] = value
-    try:
-        return MemristorProfile.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(name, error)) from None
+    return overridden(MemristorProfile, f"profile {name}", read_entries(name), override)
 
 
 _LIMITS = (
@@ -199,7 +193,7 @@ def profile_sources(name: str) -> dict[str, str]:
     return {key: entry.source for key, entry in read_entries(name).items()}
 
 
-def read_entries(name: str) -> dict[str, _Entry]:
+def read_entries(name: str) -> dict[str, Entry]:
     """Keys of a profile file with value and source; raises ConfigurationError as `load_profile` does."""
     try:
         tree = tomllib.loads(_text(name))
@@ -207,7 +201,7 @@ def read_entries(name: str) -> dict[str, _Entry]:
         raise ConfigurationError(f"profile {name}: not valid TOML: {error}") from None
     tree.pop("title", None)
     try:
-        return {key: _Entry.model_validate(entry) for key, entry in tree.items()}
+        return {key: Entry.model_validate(entry) for key, entry in tree.items()}
     except ValidationError:
         bad = next(key for key, entry in tree.items() if not _is_entry(entry))
         raise ConfigurationError(
@@ -215,9 +209,30 @@ def read_entries(name: str) -> dict[str, _Entry]:
         ) from None
 
 
+def overridden(model: type[M], what: str, entries: Mapping[str, Entry], override: Mapping[str, Any] | None) -> M:
+    """The values of a profile's file with plain ones in the place of some, as `model`; `what` names it in errors.
+
+    Raises ConfigurationError, a line for each key that is unknown or out of its domain.
+    """
+    values, known = {key: entry.value for key, entry in entries.items()}, list(model.model_fields)
+    for key, value in (override or {}).items():
+        if key not in known:
+            raise ConfigurationError(f"override.{key}: unknown key{nearest(key, known)}")
+        values[key] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"])) or "profile"
+            hint = nearest(key, known) if detail["type"] == "extra_forbidden" else ""
+            lines.append(f"{what}: {key}: {detail['msg'].removeprefix('Value error, ')}{hint}")
+        raise ConfigurationError("\n".join(lines)) from None
+
+
 def _is_entry(entry: Any) -> bool:
     try:
-        _Entry.model_validate(entry)
+        Entry.model_validate(entry)
     except ValidationError:
         return False
     return True
@@ -240,12 +255,3 @@ def _text(name: str) -> str:
             f"profile {name!r} does not exist{nearest(name, profile_names())} (known: {', '.join(profile_names())})"
         )
     return str((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _explain(name: str, error: ValidationError) -> str:
-    lines = []
-    for detail in error.errors():
-        key = ".".join(map(str, detail["loc"])) or "profile"
-        hint = nearest(key, list(MemristorProfile.model_fields)) if detail["type"] == "extra_forbidden" else ""
-        lines.append(f"profile {name}: {key}: {detail['msg'].removeprefix('Value error, ')}{hint}")
-    return "\n".join(lines)

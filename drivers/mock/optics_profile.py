@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drivers.chip.profiles import read_entries
+from drivers.chip.profiles import overridden, read_entries
 from pib_lab.errors import ConfigurationError, nearest
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -113,15 +113,7 @@ def load_optics_profile(name: str, override: Mapping[str, Any] | None = None) ->
 
     Raises ConfigurationError for an unknown profile, an unknown key, a number without a source or out of its domain.
     """
-    values = {key: entry.value for key, entry in read_entries(_path(name)).items()}
-    for key, value in (override or {}).items():
-        if key not in OpticsProfile.model_fields:
-            raise ConfigurationError(f"override.{key}: unknown key{nearest(key, list(OpticsProfile.model_fields))}")
-        values[key] = value
-    try:
-        return OpticsProfile.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(name, error)) from None
+    return overridden(OpticsProfile, f"optical profile {name}", read_entries(_path(name)), override)
 
 
 def optics_profile_sources(name: str) -> dict[str, str]:
@@ -142,12 +134,3 @@ def _path(name: str) -> str:
             f"optical profile {name!r} does not exist{nearest(name, names)} (known: {', '.join(names)})"
         )
     return str(_folder() / f"{name}.toml")
-
-
-def _explain(name: str, error: ValidationError) -> str:
-    lines = []
-    for detail in error.errors():
-        key = ".".join(map(str, detail["loc"])) or "profile"
-        hint = nearest(key, list(OpticsProfile.model_fields)) if detail["type"] == "extra_forbidden" else ""
-        lines.append(f"optical profile {name}: {key}: {detail['msg'].removeprefix('Value error, ')}{hint}")
-    return "\n".join(lines)

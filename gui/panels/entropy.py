@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSpinBox, QSplitter
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSplitter
 
 from gui.curves import Curve, Thinned
 from gui.model import RunModel, Topic, UnitCurves
 from gui.panel import Panel
-from gui.plots import CurvePlot, chip, yields
+from gui.plots import CurvePlot, chip, smoothing_box, yields
 from gui.readout import Readout
 
 if TYPE_CHECKING:
@@ -38,11 +38,7 @@ class EntropyPanel(Panel):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         layout = self.filled()
-        self.smoothing = QSpinBox()
-        self.smoothing.setRange(1, 1000)
-        self.smoothing.setSuffix(" points")
-        self.smoothing.setSpecialValueText("off")
-        self.smoothing.setAccessibleName("smoothing")
+        self.smoothing = smoothing_box("points")
         self.ghost_box = GhostBox(desk)
         top = QHBoxLayout()
         for widget in (QLabel("Smooth over"), self.smoothing, QLabel("   Past run"), self.ghost_box):

@@ -7,13 +7,13 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QSplitter
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter
 
 from gui.curves import Curve
 from gui.model import RunModel, Topic
 from gui.panel import Panel
 from gui.panels.entropy import at, past_curves
-from gui.plots import CurvePlot, chip, yields
+from gui.plots import CurvePlot, chip, smoothing_box, yields
 from gui.readout import Readout
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ class LearningPanel(Panel):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         layout = self.filled()
-        self.smoothing = QSpinBox()
-        self.smoothing.setRange(1, 1000)
-        self.smoothing.setValue(10)
-        self.smoothing.setSuffix(" steps")
-        self.smoothing.setSpecialValueText("off")
-        self.smoothing.setAccessibleName("smoothing")
+        self.smoothing = smoothing_box("steps", 10)
         self.costs_label = Readout()
         top = QHBoxLayout()
         top.addWidget(QLabel("Smooth over"))
