@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,23 @@ def test_a_guardian_that_stands_still_counts_as_dead(tmp_path: Path) -> None:
                 ask_for(guardian, 5.0)
         finally:
             process.resume()
+
+
+def test_an_answer_among_many_heartbeats_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guardian that comes late to many heartbeats answers them at once, and what else it was asked is not lost."""
+    monkeypatch.setattr("drivers.safe.guardian._BEATS", 1000)
+    with Guardian(tmp_path, heartbeat_s=5.0) as guardian:
+        process = psutil.Process(guardian.pid)
+        process.suspend()
+        action = keithley_2400("smu", "TCPIP::192.0.2.1::5025::SOCKET")
+        registering = threading.Thread(target=guardian.register, args=(action,))
+        registering.start()
+        sent = guardian.beats
+        while guardian.beats < sent + 100:
+            time.sleep(0.005)
+        process.resume()
+        registering.join(20.0)
+        assert not registering.is_alive()
 
 
 def test_a_device_that_cannot_be_reached_is_not_confirmed(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def carry_out_all(actions: Iterable[SafeAction], tell: Tell = lambda outcome: No
 
     Outcomes come in the order of the stages, and within a stage in that of `actions`, whichever was done first.
     A later stage is not held back by what was not confirmed in an earlier one: a matrix that opens is then the last way
-    to take a source off the chip. Never raises.
+    to take a source off the chip. What was not confirmed is tried once more when all others are off, for a link that
+    was dropped may be back by then; `tell` hears of it again. Never raises.
     """
     stages: dict[int, list[SafeAction]] = defaultdict(list)
     for action in actions:
@@ -59,6 +60,10 @@ def carry_out_all(actions: Iterable[SafeAction], tell: Tell = lambda outcome: No
     outcomes: list[Outcome] = []
     for stage in sorted(stages):
         outcomes += _at_once(stages[stage], tell)
+    ordered = [action for stage in sorted(stages) for action in stages[stage]]
+    left = [number for number, outcome in enumerate(outcomes) if not outcome.safe]
+    for number, outcome in zip(left, _at_once([ordered[number] for number in left], tell), strict=True):
+        outcomes[number] = outcome
     return outcomes
 
 

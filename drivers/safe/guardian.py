@@ -47,7 +47,9 @@ class Guardian:
         self._process: subprocess.Popen[bytes] | None = None
         self._changed = threading.Condition()
         self._writing = threading.Lock()
-        self._answers: list[dict[str, Any]] = []
+        self.beats = 0
+        """Heartbeats sent so far."""
+        self._answers: dict[str | None, dict[str, Any]] = {}  # the latest of each kind
         self._heard_s = 0.0
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -164,15 +166,12 @@ class Guardian:
         with contextlib.suppress(OSError):  # it has died: no answer comes, and _running says so
             self._send(message)
         with self._changed:
-            self._changed.wait_for(lambda: self._answer_to(message) is not None or self._ended(), timeout_s)
-            answer = self._answer_to(message)
+            self._changed.wait_for(lambda: message["do"] in self._answers or self._ended(), timeout_s)
+            answer = self._answers.get(message["do"])
         if answer is None:
             self._running()
             raise DeviceError(f"the guardian has not answered within {timeout_s:g} s: no output goes on without it")
         return answer
-
-    def _answer_to(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        return next((answer for answer in self._answers if answer["did"] == message["do"]), None)
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -183,8 +182,8 @@ class Guardian:
         for line in self._process.stdout:
             with self._changed:
                 self._heard_s = time.monotonic()
-                self._answers.append(json.loads(line))
-                del self._answers[:-16]
+                answer = json.loads(line)
+                self._answers[answer["did"]] = answer
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -193,5 +192,6 @@ class Guardian:
         while not self._closing.wait(self._heartbeat_s / _BEATS):
             try:
                 self._send({"do": "beat"})
+                self.beats += 1
             except OSError:  # it has died; whoever switches the next output on is told
                 return
