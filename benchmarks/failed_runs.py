@@ -199,11 +199,13 @@ def fail_once(hardware: str, which: int, seed: int) -> Failure:
         protocol = write_protocol(Path(folder), scene.hardware)
         breaker = _Breaker(scene, fault, rng)
         breaker.start()
-        told, error = _train(protocol, Path(folder), breaker.commands)
+        told, error, settled = _train(protocol, Path(folder), breaker.commands)
         ended_s = time.monotonic()
         breaker.ended.set()
         breaker.join()
         confirmed, doubtful = _reports(Path(folder) / "runs")
+        if settled:
+            confirmed, doubtful = confirmed | doubtful, frozenset()
         truth = scene.outputs()
     outputs = frozenset(_REPORTED[output] for output in truth)
     on = frozenset(_REPORTED[output] for output, is_on in truth.items() if is_on)
@@ -252,14 +254,15 @@ class _Breaker(threading.Thread):
                 self.commands.post("abort")
 
 
-def _train(protocol: Path, folder: Path, commands: Commands) -> tuple[bool, str]:
-    """Whether the run said that not everything was confirmed off, and the error that ended it."""
+def _train(protocol: Path, folder: Path, commands: Commands) -> tuple[bool, str, bool]:
+    """Whether the run said that not everything was confirmed off, the error that ended it, and whether all was in the
+    end, by a second attempt or by the guardian, as the run has said as well."""
     lab = pib_lab.open(protocol, data_dir=folder, wear_dir=folder / "wear")
     try:
         run = lab.train(folder / "runs", commands=commands)
     except PibError as problem:
-        return "NOT confirmed" in str(problem), str(problem)
-    return not run.safe, str(run.error or "")
+        return "NOT confirmed" in str(problem), str(problem), False
+    return not run.safe, str(run.error or ""), bool(run.confirmed_by)
 
 
 def _reports(runs: Path) -> tuple[frozenset[str], frozenset[str]]:
